@@ -1,0 +1,106 @@
+"""The options of the commands that use a checkpoint."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from dvs2s.config import DataConfig
+from dvs2s.errors import ConfigError
+
+
+@dataclass
+class SearchOverrides:
+    """``SearchConfig`` with everything optional: what is not given is as in the checkpoint."""
+
+    kind: str | None = None
+    beam: int | None = None
+    num_best: int | None = None
+    length_penalty: float | None = None
+    min_length: int | None = None
+    max_length: int | None = None
+    block_ngram: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    vocabulary: str | None = None
+    size: int | None = None
+    threshold: float | None = None
+    alpha: float | None = None
+    message_words: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Returns the options that were given."""
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass
+class CheckpointConfig:
+    """A checkpoint, where to run it, and how to search."""
+
+    checkpoint: str = "runs/smalltalk"
+    device: str = "cpu"
+    threads: int = 0
+    search: SearchOverrides = field(default_factory=SearchOverrides)
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ConfigError(f"threads must be at least 0 (all cores), got {self.threads}")
+
+
+@dataclass
+class ChatConfig(CheckpointConfig):
+    """``python -m dvs2s.cli.chat``."""
+
+    show_words: int = 12
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.show_words < 0:
+            raise ConfigError(f"show_words must be at least 0, got {self.show_words}")
+
+
+@dataclass
+class GenerateConfig(CheckpointConfig):
+    """``python -m dvs2s.cli.generate``."""
+
+    input: str = "-"
+    output: str = "-"
+    format: str = "auto"
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format not in ("auto", "text", "jsonl"):
+            raise ConfigError(f"format must be one of auto, text, jsonl, got {self.format!r}")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass
+class EvaluateConfig(CheckpointConfig):
+    """``python -m dvs2s.cli.evaluate``."""
+
+    split: str = "test"
+    limit: int = 0
+    batch_size: int = 32
+    out: str = ""
+    replies: str = ""
+    data_root: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.split not in ("train", "valid", "test"):
+            raise ConfigError(f"split must be one of train, valid, test, got {self.split!r}")
+        if self.limit < 0:
+            raise ConfigError(f"limit must be at least 0 (all pairs), got {self.limit}")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass
+class PrepareConfig:
+    """``python -m dvs2s.cli.prepare``."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    force: bool = False

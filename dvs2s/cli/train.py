@@ -1,0 +1,190 @@
+"""Trains a model: ``python -m dvs2s.cli.train experiment=smalltalk``."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dvs2s.build import loader, new_model, new_objective, new_optimizer, prepared_data
+from dvs2s.cli.entry import Interrupted, run
+from dvs2s.cli.runtime import say_kernels, set_up
+from dvs2s.config import TrainConfig
+from dvs2s.data.corpus import PreparedData
+from dvs2s.errors import CheckpointError
+from dvs2s.training.checkpoint import prepare_run, read_config
+from dvs2s.training.lock import RunLock
+from dvs2s.training.loop import Outcome, train
+from dvs2s.training.options import LoopOptions
+from dvs2s.training.resume import Saver, restore
+from dvs2s.training.tracker import Tracker
+from dvs2s.validation import Validation
+
+logger = logging.getLogger("dvs2s")
+
+# Options that may change on resume: they move or lengthen a run, not what it computes.
+_FREE = {
+    "trainer": {"run", "max_minutes", "keep", "progress", "resume", "threads", "device", "samples"},
+    "data": {"root", "prepared", "workers"},
+    "search": None,
+}
+
+
+def main(config: TrainConfig) -> float | None:
+    """Trains until the end, or until a signal; continues a run that is already there.
+
+    Returns:
+        the lowest validation loss, for Hydra's sweepers.
+
+    Raises:
+        Interrupted: a signal came; the state is saved.
+    """
+    set_up(config.trainer.device, config.trainer.threads)
+    run_dir = Path(config.trainer.run)
+    with RunLock(run_dir):
+        outcome = train_run(config, run_dir)
+    if outcome.reason == "interrupted":
+        raise Interrupted(
+            f"interrupted at update {outcome.update}, saved in {run_dir}: "
+            f"the same command continues"
+        )
+    return outcome.best_loss
+
+
+def train_run(config: TrainConfig, run_dir: Path) -> Outcome:
+    """Trains in ``run_dir``, whose lock the caller holds."""
+    trainer = config.trainer
+    data = prepared_data(config.data, progress=trainer.progress != "none")
+    torch.manual_seed(trainer.seed)
+    model = new_model(config, data).to(trainer.device)
+    objective = new_objective(config, model, data).to(trainer.device)
+    optimizer, schedule = new_optimizer(config.optim, objective, max_updates=trainer.max_updates)
+    saved = saved_config(config, data)
+    folder = prepare_run(run_dir)
+    state = _resumed(folder, saved, objective, optimizer, wanted=trainer.resume)
+    update = int(folder.name.split("-")[1]) if folder and state else 0
+    _introduce(model, data, trainer.device, run_dir, update)
+    saver = Saver(
+        run_dir,
+        objective,
+        optimizer,
+        saved,
+        Path(config.data.prepared) / "vocabulary.json",
+        keep=trainer.keep,
+    )
+    validation = Validation(config, objective, data)
+    with Tracker(run_dir, update=update) as tracker:
+        return train(
+            objective,
+            _OnDevice(loader(config, data.split("train")), trainer.device),
+            optimizer,
+            schedule,
+            options=_loop_options(config),
+            validate=validation,
+            samples=validation.samples,
+            save=saver,
+            tracker=tracker,
+            state=state,
+        )
+
+
+def saved_config(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
+    """Returns what a checkpoint says about its origin, plain JSON types."""
+    fingerprints = {"data": data.fingerprint, "vocabulary": data.vocabulary.fingerprint}
+    return {"train": asdict(config), "fingerprints": fingerprints}
+
+
+def _resumed(
+    folder: Path | None,
+    saved: dict[str, Any],
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    wanted: bool,
+) -> dict[str, Any] | None:
+    """Returns the loop's state of an earlier part of this run, loaded; None for a new run."""
+    if folder is None:
+        return None
+    if not wanted:
+        raise CheckpointError(
+            f"{folder.parent.parent} already holds a run and trainer.resume=false: "
+            f"choose another trainer.run or remove the folder"
+        )
+    differences = changed(read_config(folder), saved)
+    if differences:
+        raise CheckpointError(
+            f"cannot continue {folder}: this command differs from the one that made it in "
+            f"{', '.join(differences)}; choose another trainer.run, or the old values"
+        )
+    return restore(folder, objective, optimizer)
+
+
+def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Returns the options, with both values, that forbid continuing ``old`` as ``new``."""
+    found = []
+    if old["fingerprints"] != new["fingerprints"]:
+        found.append("the corpus or its vocabulary")
+    for group, options in new["train"].items():
+        free = _FREE.get(group, set())
+        if free is None:
+            continue
+        for name, value in options.items():
+            before = old["train"].get(group, {}).get(name)
+            if name not in free and before != value:
+                found.append(f"{group}.{name} ({before} before, {value} now)")
+    return found
+
+
+def _loop_options(config: TrainConfig) -> LoopOptions:
+    trainer = config.trainer
+    return LoopOptions(
+        max_updates=trainer.max_updates,
+        max_minutes=trainer.max_minutes,
+        validate_every=trainer.validate_every,
+        save_every=trainer.save_every,
+        log_every=trainer.log_every,
+        patience=trainer.patience,
+        clip_norm=config.optim.clip_norm,
+        accumulate=trainer.accumulate,
+        seed=trainer.seed,
+        max_bad_updates=trainer.max_bad_updates,
+        progress=trainer.progress,
+    )
+
+
+def _introduce(
+    model: nn.Module, data: PreparedData, device: str, run_dir: Path, update: int
+) -> None:
+    size = sum(parameter.numel() for parameter in model.parameters())
+    verb = f"continuing {run_dir} at update {update}" if update else f"training in {run_dir}"
+    logger.info(
+        "%s: %.1f million parameters, %s words, %s pairs",
+        verb,
+        size / 1e6,
+        f"{len(data.vocabulary):,}",
+        f"{len(data.split('train')):,}",
+    )
+    say_kernels(device)
+
+
+class _OnDevice:
+    """Batches on the model's device; their place is the loader's."""
+
+    def __init__(self, batches: Any, device: str) -> None:
+        self._batches, self._device = batches, device
+
+    def __next__(self) -> Any:
+        return next(self._batches).to(self._device)
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._batches.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._batches.load_state_dict(state)
+
+
+if __name__ == "__main__":
+    run("train", TrainConfig, main)

@@ -1,0 +1,1 @@
+"""Data: readers, the prepared corpus on disk, batches and the resumable loader."""

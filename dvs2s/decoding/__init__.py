@@ -1,0 +1,1 @@
+"""Search over the slots of each input's vocabulary, and what turns a message into a reply."""

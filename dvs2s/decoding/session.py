@@ -1,0 +1,123 @@
+"""A model and a batch of messages as the step function that search works on.
+
+The rows of each input's vocabulary are gathered once and live as long as the session.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dvs2s.dynamic_vocab import DynamicVocab
+from dvs2s.layers.attention import Memory
+from dvs2s.layers.encoder import Encoded
+from dvs2s.model import Dvs2sModel
+
+_EOS = 3
+_NEVER_GENERATED = (0, 1, 2, 4)  # <pad> <unk> <s> <sep>
+
+
+@dataclass(frozen=True)
+class SessionState:
+    """The active inputs of a search.
+
+    Args:
+        hidden: (A, W, H) float, decoder states.
+        memory: of the A active inputs.
+        rows: (A, K, H) float, the vocabulary's rows; (V, H) when every input has all words.
+        bias: (A, K) float, ``-inf`` past an input's length; (V,) when every input has all words.
+        ids: (A, K) int64, slot to word.
+    """
+
+    hidden: Tensor
+    memory: Memory
+    rows: Tensor
+    bias: Tensor
+    ids: Tensor
+
+
+class Session:
+    """The ``StepModel`` of a batch: see ``decoding/search.py``.
+
+    Args:
+        model: the network, in eval mode.
+        encoded: B messages.
+        vocab: the words of each input.
+        forbidden: (V,) bool, words that are never generated although they are in T; None for none.
+
+    Raises:
+        ValueError: the batch and the vocabulary differ in size, or </s> is missing.
+    """
+
+    def __init__(
+        self,
+        model: Dvs2sModel,
+        encoded: Encoded,
+        vocab: DynamicVocab,
+        *,
+        forbidden: Tensor | None = None,
+    ) -> None:
+        if encoded.mask.shape[0] != vocab.ids.shape[0]:
+            raise ValueError(
+                f"vocab must have one row for each of {encoded.mask.shape[0]} messages, "
+                f"got {vocab.ids.shape[0]}"
+            )
+        if not bool((vocab.ids[:, _EOS : _EOS + 1] == _EOS).all()) or vocab.ids.shape[1] <= _EOS:
+            raise ValueError("vocab lacks the special words in its first slots")
+        self.model, self.vocab, self._encoded = model, vocab, encoded
+        self.num_inputs, self.num_slots = vocab.ids.shape
+        self.eos_slot = _EOS
+        never = torch.zeros(vocab.vocabulary_size, dtype=torch.bool, device=vocab.ids.device)
+        never[list(_NEVER_GENERATED)] = True
+        if forbidden is not None:
+            never |= forbidden
+        self.allowed = vocab.keep & ~never[vocab.ids]  # (B, K)
+
+    def start(self) -> tuple[Tensor, SessionState]:
+        """Returns the first word's log-probabilities (B, 1, K) and the state behind them."""
+        hidden, memory = self.model.start(self._encoded)
+        rows, bias = self._rows()
+        begin = torch.full_like(self.vocab.ids[:, :1], 2)  # <s>
+        hidden = self.model.step(begin, hidden, memory)
+        state = SessionState(hidden, memory, rows, bias, self.vocab.ids)
+        return _log_probs(state), state
+
+    def _rows(self) -> tuple[Tensor, Tensor]:
+        """Returns the rows and biases that the inputs need, gathered once."""
+        projection = self.model.output.projection
+        if self.num_slots == self.vocab.vocabulary_size:
+            return projection.weight, projection.bias
+        bias = projection.bias[self.vocab.ids].masked_fill(~self.vocab.keep, float("-inf"))
+        return projection.weight[self.vocab.ids], bias
+
+    def step(self, slots: Tensor, state: SessionState) -> tuple[Tensor, SessionState]:
+        """Returns log-probabilities (A, W, K) after the words in ``slots`` (A, W) int64."""
+        words = state.ids.gather(1, slots)
+        hidden = self.model.step(words, state.hidden, state.memory)
+        state = SessionState(hidden, state.memory, state.rows, state.bias, state.ids)
+        return _log_probs(state), state
+
+    def reorder(self, state: SessionState, parents: Tensor) -> SessionState:
+        """Returns the state in which hypothesis w continues ``parents[a, w]``, (A, W') int64."""
+        index = parents[..., None].expand(-1, -1, state.hidden.shape[-1])
+        hidden = state.hidden.gather(1, index)
+        return SessionState(hidden, state.memory, state.rows, state.bias, state.ids)
+
+    def narrow(self, state: SessionState, keep: Tensor) -> SessionState:
+        """Returns the state of the active inputs ``keep`` (A',) int64 alone."""
+        shared = state.rows.dim() == 2
+        return SessionState(
+            state.hidden[keep],
+            state.memory.index(keep),
+            state.rows if shared else state.rows[keep],
+            state.bias if shared else state.bias[keep],
+            state.ids[keep],
+        )
+
+
+def _log_probs(state: SessionState) -> Tensor:
+    if state.rows.dim() == 2:
+        logits = state.hidden @ state.rows.T + state.bias  # (A, W, V)
+    else:
+        logits = torch.bmm(state.hidden, state.rows.transpose(1, 2)) + state.bias[:, None]
+    return logits.float().log_softmax(-1)

@@ -1,0 +1,28 @@
+"""The exceptions that dvs2s raises for bad files; wrong arguments raise ValueError.
+
+Dvs2sError
+ ├── ConfigError       an option that does not exist or is out of range
+ ├── DataError         a corpus that cannot be read or prepared
+ ├── VocabularyError   a vocabulary file that is damaged or does not fit
+ └── CheckpointError   a checkpoint that is missing, damaged or of another vocabulary
+"""
+
+
+class Dvs2sError(Exception):
+    """Anything that dvs2s can explain to its user in a sentence."""
+
+
+class ConfigError(Dvs2sError):
+    """An option that does not exist or is out of range."""
+
+
+class DataError(Dvs2sError):
+    """A corpus that cannot be read or prepared."""
+
+
+class VocabularyError(Dvs2sError):
+    """A vocabulary file that is damaged or does not fit."""
+
+
+class CheckpointError(Dvs2sError):
+    """A checkpoint that is missing, damaged or of another vocabulary."""

@@ -1,0 +1,1 @@
+"""Measures of replies and of the vocabularies that they were chosen from."""

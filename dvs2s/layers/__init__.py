@@ -1,0 +1,1 @@
+"""The network's parts: encoder, attention, decoder, word predictor, output."""

@@ -1,0 +1,90 @@
+"""GRU decoder with attention: one step, and its unrolling over a known response."""
+
+import torch
+from torch import Tensor, nn
+
+from dvs2s.layers.attention import AdditiveAttention, Memory
+from dvs2s.layers.encoder import Encoded
+
+
+class Decoder(nn.Module):
+    """s_l = GRU([E y_{l-1}; c_l], s_{l-1}), with c_l attended from s_{l-1}.
+
+    The GRU's input weights are kept apart for the word and for the context, so that the word part
+    is one product over a whole response in training and the context part one product an input.
+
+    Args:
+        embedding_size: E.
+        hidden_size: H of the decoder and of one direction of the encoder.
+        dropout: on embeddings and on the states that are read out, 0 <= dropout < 1.
+
+    Source: paper, decoder: GRU with additive attention.
+    """
+
+    def __init__(self, embedding_size: int, hidden_size: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = AdditiveAttention(hidden_size, 2 * hidden_size, hidden_size)
+        self.start = nn.Linear(2 * hidden_size, hidden_size)
+        self.word_gates = nn.Linear(embedding_size, 3 * hidden_size)
+        self.context_gates = nn.Linear(2 * hidden_size, 3 * hidden_size, bias=False)
+        self.state_gates = nn.Linear(hidden_size, 3 * hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        _initialise(self.state_gates)
+
+    def memory(self, encoded: Encoded) -> Memory:
+        """Returns the message side of attention and context product, once per input."""
+        return Memory(
+            self.attention.key(encoded.states), self.context_gates(encoded.states), encoded.mask
+        )
+
+    def initial_state(self, encoded: Encoded) -> Tensor:
+        """Returns s_0 (B, H) float."""
+        return torch.tanh(self.start(encoded.final))
+
+    def step(self, embedded: Tensor, state: Tensor, memory: Memory) -> Tensor:
+        """Returns the next states.
+
+        Args:
+            embedded: (B, W, E) float, the words just generated.
+            state: (B, W, H) float.
+            memory: of the same B inputs.
+
+        Returns:
+            (B, W, H) float.
+        """
+        return self._advance(self.word_gates(self.dropout(embedded)), state, memory)
+
+    def unroll(self, embedded: Tensor, encoded: Encoded) -> Tensor:
+        """Returns the states that predict each word of a known response (teacher forcing).
+
+        Args:
+            embedded: (B, T, E) float, begin-of-sentence and all words but the last.
+            encoded: the B messages.
+
+        Returns:
+            (B, T, H) float, with dropout applied for the read-out in training.
+        """
+        words = self.word_gates(self.dropout(embedded))  # (B, T, 3H)
+        memory, state = self.memory(encoded), self.initial_state(encoded)[:, None]
+        states = []
+        for word in words.unbind(1):  # slices would each fill a (B, T, 3H) gradient with zeros
+            state = self._advance(word[:, None], state, memory)
+            states.append(state)
+        hidden: Tensor = self.dropout(torch.cat(states, dim=1))
+        return hidden
+
+    def _advance(self, words: Tensor, state: Tensor, memory: Memory) -> Tensor:
+        inputs = words + self.attention(state, memory)  # (B, W, 3H)
+        reset_in, update_in, new_in = inputs.chunk(3, dim=-1)
+        reset_s, update_s, new_s = self.state_gates(state).chunk(3, dim=-1)
+        reset = torch.sigmoid(reset_in + reset_s)
+        update = torch.sigmoid(update_in + update_s)
+        new = torch.tanh(new_in + reset * new_s)
+        return torch.lerp(new, state, update)
+
+
+def _initialise(state_gates: nn.Linear) -> None:
+    """Orthogonal recurrent weights keep the state's norm over long responses."""
+    for gate in state_gates.weight.data.chunk(3):
+        nn.init.orthogonal_(gate)
+    nn.init.zeros_(state_gates.bias)

@@ -1,0 +1,71 @@
+"""From a checkpoint's folder to a responder."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dvs2s.build import model_sizes
+from dvs2s.config import TrainConfig
+from dvs2s.errors import CheckpointError
+from dvs2s.model import Dvs2sModel
+from dvs2s.responder import Responder
+from dvs2s.text.vocabulary import Vocabulary
+from dvs2s.training.checkpoint import load_tensors, read_config, read_vocabulary, resolve
+
+
+def load(checkpoint: str | Path, *, device: str = "cpu") -> Responder:
+    """Returns a responder from a run's folder (its best checkpoint) or a checkpoint's own.
+
+    Sizes and sha256 of all files are checked; nothing in them can execute.
+
+    Args:
+        checkpoint: ``runs/smalltalk`` or ``runs/smalltalk/checkpoints/update-00000900``.
+        device: ``cpu``, ``cuda``, ``cuda:1``.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another vocabulary than its model.
+    """
+    folder = resolve(checkpoint, "best")
+    config = read_train_config(folder)
+    read_vocabulary(folder)  # compares the checksum, so that damage is named as such
+    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    model = Dvs2sModel(model_sizes(config.model, vocabulary))
+    try:
+        model.load_state_dict(load_tensors(folder, "model"), strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{folder}: the weights do not fit the configuration and vocabulary beside them "
+            f"({len(vocabulary)} words): it is mixed from two runs. {_first_mismatch(error)}"
+        ) from error
+    return Responder(model, vocabulary, config, device=device, source=folder)
+
+
+def read_train_config(folder: Path) -> TrainConfig:
+    """Returns the configuration that a checkpoint was trained with.
+
+    Raises:
+        CheckpointError: it is missing, damaged or of another version.
+    """
+    return train_config(read_config(folder)["train"], str(folder / "config.json"))
+
+
+def train_config(values: dict[str, Any], source: str) -> TrainConfig:
+    """Returns a configuration from plain JSON types.
+
+    Raises:
+        CheckpointError: an option this version does not know, or a value out of range.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), values)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise CheckpointError(f"{source} does not fit this version: {error}") from error
+    assert isinstance(config, TrainConfig)
+    return config
+
+
+def _first_mismatch(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "size mismatch" in line]
+    return lines[0] if lines else str(error).splitlines()[-1].strip()

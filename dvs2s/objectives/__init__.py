@@ -1,0 +1,1 @@
+"""Training objectives: modules that own a model and map a batch to LossTerms."""

@@ -1,0 +1,68 @@
+"""Baselines that cut the variance of the score-function gradient without moving its mean."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+BaselineKind = Literal["none", "running", "leave_one_out"]
+
+
+class Baseline(nn.Module):
+    """Turns the rewards of M sampled vocabularies into advantages.
+
+    ``running`` is the paper's: a moving average of past rewards, here of the reward a word so
+    that long responses do not look bad. ``leave_one_out`` takes, for each sample, the mean of the
+    other M - 1: no state, and still independent of the sample that it is subtracted from.
+
+    Args:
+        kind: ``none``, ``running`` or ``leave_one_out``.
+        momentum: of the moving average, 0 <= momentum < 1.
+
+    Raises:
+        ValueError: an unknown kind or a momentum out of range.
+
+    Source: paper, joint training (baseline b_k); Kool et al. 2019 (leave-one-out).
+    """
+
+    def __init__(self, kind: BaselineKind, *, momentum: float = 0.95) -> None:
+        super().__init__()
+        if kind not in ("none", "running", "leave_one_out"):
+            raise ValueError(f"baseline must be none, running or leave_one_out, got {kind!r}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+        self.kind, self.momentum = kind, momentum
+        self.register_buffer("mean", torch.tensor(0.0))
+        self.register_buffer("weight", torch.tensor(0.0))
+
+    def forward(self, rewards: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the advantages (B, M), detached.
+
+        Args:
+            rewards: (B, M) float, log p(Y | X, T_m) in nats.
+            lengths: (B,) int64, words of the responses.
+
+        Raises:
+            ValueError: leave-one-out with a single sample.
+        """
+        rewards = rewards.detach()
+        if self.kind == "none":
+            return rewards
+        if self.kind == "leave_one_out":
+            others = rewards.shape[1] - 1
+            if others < 1:
+                raise ValueError("leave_one_out needs num_samples >= 2: use baseline=running")
+            return rewards - (rewards.sum(1, keepdim=True) - rewards) / others
+        advantages = rewards - self.value() * lengths[:, None]
+        if self.training:  # after use: today's samples must not enter their own baseline
+            self._observe(rewards.mean(1).sum() / lengths.sum())
+        return advantages
+
+    def value(self) -> Tensor:
+        """Returns the running mean reward a word in nats, a scalar; 0 before the first update."""
+        weight = self.get_buffer("weight")
+        return self.get_buffer("mean") / weight.clamp_min(1e-8)
+
+    def _observe(self, reward: Tensor) -> None:
+        self.get_buffer("mean").lerp_(reward.float(), 1 - self.momentum)
+        self.get_buffer("weight").lerp_(torch.ones_like(reward.float()), 1 - self.momentum)

@@ -1,0 +1,10 @@
+"""Operators on a vocabulary that differs from input to input.
+
+``reference`` says what they mean in plain PyTorch and is what serves every device today;
+``monte_carlo`` is the form that training uses.
+"""
+
+from dvs2s.ops.monte_carlo import monte_carlo_cross_entropy
+from dvs2s.ops.reference import sparse_log_softmax
+
+__all__ = ["monte_carlo_cross_entropy", "sparse_log_softmax"]

@@ -1,0 +1,229 @@
+"""A loaded checkpoint that answers text with text: all that a front end needs to know."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply
+from dvs2s.config import SearchConfig, TrainConfig
+from dvs2s.data.batch import Batch, make_batch
+from dvs2s.decoding.search import Hypothesis, search
+from dvs2s.decoding.session import Session
+from dvs2s.model import Dvs2sModel
+from dvs2s.selection import Selector
+from dvs2s.text.tokenizer import get_tokenizer
+from dvs2s.text.vocabulary import SEP, SPECIALS, Vocabulary
+
+Message = str | Sequence[str]
+"""A message, or the turns of a conversation with the newest last."""
+
+
+class Responder:
+    """Answers messages.
+
+    Args:
+        model: trained; put into eval mode and moved to ``device``.
+        vocabulary: the one that the model was trained with.
+        config: the one that the model was trained with.
+        device: where to run.
+        source: the checkpoint's folder, for messages to people.
+
+    Raises:
+        ValueError: the model has another number of words than the vocabulary.
+    """
+
+    def __init__(
+        self,
+        model: Dvs2sModel,
+        vocabulary: Vocabulary,
+        config: TrainConfig,
+        *,
+        device: str = "cpu",
+        source: Path | None = None,
+    ) -> None:
+        if model.sizes.vocabulary_size != len(vocabulary):
+            raise ValueError(
+                f"vocabulary has {len(vocabulary)} words and the model "
+                f"{model.sizes.vocabulary_size}: use the vocabulary that it was trained with"
+            )
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.vocabulary, self.config, self.source = vocabulary, config, source
+        self.selector = Selector(vocabulary, self.device)
+        self._tokenizer = get_tokenizer(vocabulary.tokenizer)
+
+    @property
+    def has_word_predictor(self) -> bool:
+        """Whether the model was trained to choose words; a plain seq2seq model was not."""
+        return self.config.objective.kind != "cross_entropy"
+
+    def search_config(self, **overrides: Any) -> SearchConfig:
+        """Returns the checkpoint's search settings with some replaced.
+
+        Raises:
+            ConfigError: a setting out of range.
+            TypeError: a name that is no search setting.
+            ValueError: a dynamic vocabulary asked of a model without a word predictor.
+        """
+        config = replace(self.config.search, **overrides)
+        if config.vocabulary != "full" and not self.has_word_predictor:
+            raise ValueError(
+                f"search.vocabulary={config.vocabulary} needs a word predictor, which this plain "
+                f"seq2seq model lacks: use search.vocabulary=full"
+            )
+        return config
+
+    def reply(
+        self,
+        message: Message,
+        *,
+        allow: Sequence[str] = (),
+        forbid: Sequence[str] = (),
+        **overrides: Any,
+    ) -> Answer:
+        """Answers one message.
+
+        Args:
+            message: text, or the turns of the conversation so far, newest last. As many turns
+                as the model was trained on are used.
+            allow: words that come into T whatever their β; unknown words are left out.
+            forbid: words that are never generated, whatever the search.
+            overrides: of the search configuration: ``kind="greedy"``, ``num_best=5``, ``size=300``.
+
+        Raises:
+            ConfigError: a search setting out of range.
+            ValueError: no turn in ``message``.
+        """
+        search_config = self.search_config(**overrides)
+        return self.answers([message], search_config, allow=allow, forbid=forbid)[0]
+
+    def answers(
+        self,
+        messages: Sequence[Message],
+        search_config: SearchConfig | None = None,
+        *,
+        allow: Sequence[str] = (),
+        forbid: Sequence[str] = (),
+        input_seeds: Sequence[int] | None = None,
+    ) -> list[Answer]:
+        """Answers a batch of messages; an answer does not depend on who shares the batch.
+
+        Args:
+            messages: at least one.
+            search_config: None for the checkpoint's.
+            allow: words that come into every T.
+            forbid: words that are never generated.
+            input_seeds: for sampling, one seed a message; None for 0 everywhere.
+        """
+        return self.answers_to_batch(
+            self.batch(messages), search_config, allow=allow, forbid=forbid, input_seeds=input_seeds
+        )
+
+    @torch.inference_mode()
+    def answers_to_batch(
+        self,
+        batch: Batch,
+        search_config: SearchConfig | None = None,
+        *,
+        allow: Sequence[str] = (),
+        forbid: Sequence[str] = (),
+        input_seeds: Sequence[int] | None = None,
+    ) -> list[Answer]:
+        """Answers messages that are ids already; arguments as of ``answers``."""
+        config, size = search_config or self.search_config(), len(batch)
+        watch = _Watch(self.device)
+        with watch.stage("encode"):
+            encoded = self.model.encode(batch.messages, batch.message_lengths)
+        with watch.stage("predict"):
+            log_odds = self.model.predict_words(encoded)
+        with watch.stage("select"):
+            allowed = self._membership(allow).expand(size, -1) if allow else None
+            vocab = self.selector(config, log_odds, batch.messages, allowed)
+        with watch.stage("search"):
+            forbidden = self._membership(forbid) if forbid else None
+            session = Session(self.model, encoded, vocab, forbidden=forbidden)
+            seeds = [0] * size if input_seeds is None else input_seeds
+            found = search(session, config.options(), input_seeds=seeds)
+        beta = log_odds.sigmoid().cpu().numpy()
+        rows = [vocab.row(index) for index in range(size)]
+        return [
+            Answer(
+                tuple(self._reply(hypothesis, rows[i]) for hypothesis in found[i]),
+                self._admitted(rows[i], beta[i]),
+                dict(watch.seconds),
+            )
+            for i in range(size)
+        ]
+
+    def batch(self, messages: Sequence[Message]) -> Batch:
+        """Returns the messages as ids, on the model's device."""
+        arrays = [np.asarray(self.encode_message(m), dtype=np.int64) for m in messages]
+        return make_batch(arrays, None, range(len(arrays))).to(self.device)
+
+    def encode_message(self, message: Message) -> list[int]:
+        """Returns the ids of a message: its last turns joined by <sep>, the last words kept."""
+        turns = [message] if isinstance(message, str) else list(message)
+        if not turns:
+            raise ValueError("message has no turn: pass a text or at least one turn")
+        ids: list[int] = []
+        for turn in turns[-self.config.data.context_turns :]:
+            words = self.vocabulary.encode(self._tokenizer.tokenize(turn))
+            ids += ([SEP] if ids else []) + list(words)
+        return ids[-self.config.data.max_message_tokens :]
+
+    def detokenize(self, tokens: Sequence[str]) -> str:
+        """Returns the words as a person would write them."""
+        return self._tokenizer.detokenize(tokens)
+
+    def _membership(self, words: Sequence[str]) -> Tensor:
+        """Returns (V,) bool, True on each token of ``words`` that the vocabulary knows."""
+        ids = [i for w in words for i in self.vocabulary.encode(self._tokenizer.tokenize(w))]
+        chosen = torch.zeros(len(self.vocabulary), dtype=torch.bool, device=self.device)
+        chosen[[i for i in ids if i >= len(SPECIALS)]] = True
+        return chosen
+
+    def _reply(self, hypothesis: Hypothesis, row: list[int]) -> Reply:
+        tokens = tuple(self.vocabulary.word(row[slot]) for slot in hypothesis.slots)
+        return Reply(
+            self.detokenize(tokens),
+            tokens,
+            hypothesis.score,
+            hypothesis.log_prob,
+            hypothesis.finished,
+        )
+
+    def _admitted(self, row: list[int], beta: np.ndarray[Any, Any]) -> AdmittedWords:
+        fixed = self.vocabulary.num_fixed
+        words = [
+            AdmittedWord(self.vocabulary.word(i), float(beta[i - fixed]), False)
+            for i in row
+            if i >= fixed
+        ]
+        words.sort(key=lambda word: -word.beta)
+        functions = [
+            AdmittedWord(self.vocabulary.word(i), 1.0, True) for i in range(len(SPECIALS), fixed)
+        ]
+        return AdmittedWords(tuple(words + functions), len(self.vocabulary))
+
+
+class _Watch:
+    """Seconds by stage, the device's work included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.seconds[name] = time.perf_counter() - start

@@ -1,0 +1,69 @@
+"""From a search configuration and β to the vocabulary of each input."""
+
+import torch
+from torch import Tensor
+
+from dvs2s.config import SearchConfig
+from dvs2s.data.corpus import PreparedData
+from dvs2s.dynamic_vocab import DynamicVocab, select_words
+from dvs2s.text.vocabulary import SPECIALS, Vocabulary
+
+
+def static_ranks(data: PreparedData) -> Tensor:
+    """Returns (V,) int64: each word's place in the static list, the rival of every T.
+
+    The list is the same for everybody: words by falling number of occurrences in the training
+    responses; <unk> and the other special words, which are no words of a reply, come last.
+    """
+    counts = torch.from_numpy(data.split("train").count_response_words(len(data.vocabulary)))
+    counts[: len(SPECIALS)] = -1
+    return counts.sort(descending=True, stable=True).indices.argsort()
+
+
+class Selector:
+    """Chooses T as ``search.vocabulary`` and its companions say.
+
+    Args:
+        vocabulary: the full one.
+        device: of the tensors that it will see.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
+        self._vocabulary = vocabulary
+        counts = torch.tensor(vocabulary.counts[vocabulary.num_fixed :], device=device)
+        self._log_frequency = (counts.float().clamp_min(0.5) / vocabulary.total_tokens).log()
+
+    def __call__(
+        self,
+        search: SearchConfig,
+        log_odds: Tensor,
+        messages: Tensor,
+        allow: Tensor | None = None,
+    ) -> DynamicVocab:
+        """Returns one vocabulary an input.
+
+        Args:
+            search: size or threshold, selection exponent, message words.
+            log_odds: (B, C) float, logits of β.
+            messages: (B, S) int64, padded with 0.
+            allow: (B, V) bool, further words that come in; None for none.
+
+        Raises:
+            ValueError: a size below the number of special and function words.
+        """
+        batch, total = log_odds.shape[0], len(self._vocabulary)
+        if search.vocabulary == "full" or (search.vocabulary == "size" and search.size >= total):
+            return DynamicVocab.full(batch, total, log_odds.device)
+        include = torch.zeros(batch, total, dtype=torch.bool, device=log_odds.device)
+        if search.message_words:
+            include.scatter_(1, messages, True)
+        if allow is not None:
+            include |= allow
+        return select_words(
+            log_odds,
+            num_fixed=self._vocabulary.num_fixed,
+            size=search.size if search.vocabulary == "size" else None,
+            threshold=search.threshold if search.vocabulary == "threshold" else None,
+            penalty=search.alpha * self._log_frequency if search.alpha else None,
+            include=include,
+        )

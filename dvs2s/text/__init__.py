@@ -1,0 +1,1 @@
+"""Text: normalising, tokenising, function words and the vocabulary."""

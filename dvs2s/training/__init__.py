@@ -1,0 +1,1 @@
+"""Training: optimisers and schedules, checkpoints, the loop and its records."""

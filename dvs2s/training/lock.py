@@ -1,0 +1,58 @@
+"""One process at a time in a run's folder."""
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from dvs2s.errors import Dvs2sError
+
+
+class RunLock:
+    """Holds a run's folder for this process while the ``with`` block lasts.
+
+    The system gives the lock back when the process ends, however it ends; the file
+    ``<run>/.lock`` stays and holds the number of its last owner.
+
+    Args:
+        run_dir: the run's folder; made where missing.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = Path(run_dir)
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> "RunLock":
+        """Takes the lock.
+
+        Raises:
+            Dvs2sError: another process has it; the message names that process.
+        """
+        self._run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise Dvs2sError(f"cannot lock {self._run_dir}: {error.strerror}") from error
+            raise Dvs2sError(
+                f"{self._run_dir} is in use by process {owner}: wait for it, stop it, or "
+                "choose another run folder"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Gives the lock back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

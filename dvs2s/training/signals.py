@@ -1,0 +1,58 @@
+"""SIGINT and SIGTERM as the wish to stop after the update at hand."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+# SIGUSR1 is what batch systems send ahead of the end of a job's time.
+STOPPING = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+)
+
+
+class StopSignal:
+    """While the ``with`` block lasts, a stopping signal sets ``requested`` and nothing else.
+
+    A second Ctrl-C raises KeyboardInterrupt at once. The former handlers come back at the
+    end. Outside the main thread Python delivers no signals: only ``request`` works there.
+    """
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._interrupts = 0
+        self._former: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come, or ``request`` was called."""
+        return self._requested
+
+    def request(self) -> None:
+        """Asks for the stop without a signal."""
+        self._requested = True
+
+    def __enter__(self) -> "StopSignal":
+        """Puts the handlers in place."""
+        if threading.current_thread() is threading.main_thread():
+            self._former = {number: signal.signal(number, self._note) for number in STOPPING}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Puts the former handlers back."""
+        for number, handler in self._former.items():
+            # None: the handler was not set from Python and cannot be put back from it.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._former = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+        if number == signal.SIGINT:
+            self._interrupts += 1
+            if self._interrupts > 1:
+                raise KeyboardInterrupt

@@ -1,0 +1,153 @@
+"""One update of the parameters, or none where the numbers are not finite."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from dvs2s.objectives.terms import LossTerms
+
+
+class Batch(Protocol):
+    """What the loop asks of a batch; the objective may ask for more."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Target tokens; weighs the batch among those of its update."""
+
+    @property
+    def index(self) -> Tensor:
+        """(B,) int64 numbers of the pairs, to name a batch that failed."""
+
+    def to(self, device: torch.device) -> Self:
+        """Returns the batch on ``device``."""
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    """What one update did.
+
+    Args:
+        num_tokens: target tokens of its batches.
+        loss: nats per token before the update.
+        parts: the objective's parts, averaged over its batches by tokens.
+        gradient_norm: before clipping.
+        problem: why the update was skipped, None when it was made.
+    """
+
+    num_tokens: int
+    loss: float
+    gradient_norm: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)
+    problem: str | None = None
+
+
+def run_update(
+    objective: nn.Module,
+    batches: Sequence[Batch],
+    *,
+    optimizer: Optimizer,
+    lr: float,
+    clip_norm: float,
+) -> UpdateResult:
+    """Makes one update from the token-weighted mean of the batches' losses.
+
+    When a loss or a gradient is not finite, parameters, optimiser and the objective's buffers
+    stay as they were before the call.
+
+    Args:
+        objective: maps a batch to LossTerms.
+        batches: one or more, together one update.
+        optimizer: over the objective's parameters.
+        lr: learning rate of this update.
+        clip_norm: the gradient's norm is cut to this; 0 leaves it.
+
+    Raises:
+        ValueError: the batches hold no target token.
+    """
+    num_tokens = sum(batch.num_tokens for batch in batches)
+    if num_tokens < 1:
+        raise ValueError(f"batches must hold target tokens, got {num_tokens} in {len(batches)}")
+    before = _buffers(objective)
+    optimizer.zero_grad(set_to_none=True)
+    result = _backward(objective, batches, num_tokens)
+    if result.problem is None:
+        result = _clip(objective, result, clip_norm)
+    if result.problem is not None:
+        _restore(before)
+        optimizer.zero_grad(set_to_none=True)
+        return result
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    return result
+
+
+def _backward(objective: nn.Module, batches: Sequence[Batch], num_tokens: int) -> UpdateResult:
+    device = next(objective.parameters()).device
+    loss = 0.0
+    parts: dict[str, float] = {}
+    for batch in batches:
+        weight = batch.num_tokens / num_tokens
+        terms: LossTerms = objective(batch.to(device))
+        batch_loss = float(terms.total.detach())
+        loss += batch_loss * weight
+        if not math.isfinite(batch_loss):
+            return UpdateResult(num_tokens, loss, problem=f"the loss is {batch_loss}")
+        torch.autograd.backward(terms.total * weight)
+        for name, value in terms.parts.items():
+            parts[name] = parts.get(name, 0.0) + float(value) * weight
+    return UpdateResult(num_tokens, loss, parts=parts)
+
+
+def _clip(objective: nn.Module, result: UpdateResult, clip_norm: float) -> UpdateResult:
+    with_gradient = [p for p in objective.parameters() if p.grad is not None]
+    norm_tensor = get_total_norm([p.grad for p in with_gradient if p.grad is not None])
+    norm = float(norm_tensor)
+    problem = None
+    if not math.isfinite(norm):
+        problem = f"the gradient of {_culprits(objective)} is not finite"
+    elif clip_norm:
+        clip_grads_with_norm_(with_gradient, clip_norm, norm_tensor)
+    return UpdateResult(result.num_tokens, result.loss, norm, result.parts, problem)
+
+
+def _culprits(objective: nn.Module) -> str:
+    names = [
+        name
+        for name, parameter in objective.named_parameters()
+        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+    ]
+    shown = ", ".join(names[:4])
+    # The norm of finite gradients can overflow too.
+    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown or "all parameters"
+
+
+@dataclass(frozen=True)
+class _Buffer:
+    owner: nn.Module
+    name: str
+    tensor: Tensor
+    value: Tensor
+
+
+def _buffers(objective: nn.Module) -> list[_Buffer]:
+    """A copy of each buffer: a running mean that took a NaN in would never lose it again."""
+    return [
+        _Buffer(module, name, buffer, buffer.clone())
+        for module in objective.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+
+
+def _restore(before: Sequence[_Buffer]) -> None:
+    with torch.no_grad():
+        for buffer in before:
+            buffer.tensor.copy_(buffer.value)
+            # The forward pass may have put a new tensor in the old one's place.
+            setattr(buffer.owner, buffer.name, buffer.tensor)

@@ -1,0 +1,110 @@
+"""What a run measures on its validation split, and the replies that it shows."""
+
+import torch
+from torch import Tensor, nn
+
+from dvs2s.build import loader
+from dvs2s.config import TrainConfig
+from dvs2s.data.batch import Batch, make_batch
+from dvs2s.data.corpus import PairCorpus, PreparedData
+from dvs2s.decoding.search import SearchOptions, search
+from dvs2s.decoding.session import Session
+from dvs2s.dynamic_vocab import DynamicVocab
+from dvs2s.evaluation.vocabulary import VocabularyRecall
+from dvs2s.layers.encoder import Encoded
+from dvs2s.model import Dvs2sModel
+from dvs2s.objectives.terms import LossTerms
+from dvs2s.selection import Selector, static_ranks
+from dvs2s.text.tokenizer import get_tokenizer
+from dvs2s.text.vocabulary import EOS, UNK
+
+
+def new_recall(data: PreparedData) -> VocabularyRecall:
+    """Returns an empty count of gold words in T, beside the static list of training responses."""
+    return VocabularyRecall(
+        num_words=len(data.vocabulary),
+        num_fixed=data.vocabulary.num_fixed,
+        unknown=UNK,
+        static_ranks=static_ranks(data),
+    )
+
+
+def count_recall(recall: VocabularyRecall, batch: Batch, vocab: DynamicVocab) -> None:
+    """Counts a batch's response words, the end of sentence left out."""
+    words = batch.response_mask & (batch.responses != EOS)
+    recall.update(batch.responses, words, vocab.membership())
+
+
+class Validation:
+    """The ``validate`` and ``samples`` of a training loop.
+
+    ``loss`` is the negative bound a response word for a model that is trained jointly (the same
+    measure in both of its stages), and the cross-entropy for the others.
+
+    Args:
+        config: the run's.
+        objective: owns the model as ``objective.model``.
+        data: the prepared corpus; without a ``valid`` split its training split is measured.
+    """
+
+    def __init__(self, config: TrainConfig, objective: nn.Module, data: PreparedData) -> None:
+        self._config, self._objective, self._data = config, objective, data
+        self._device = torch.device(config.trainer.device)
+        self._corpus: PairCorpus = data.split("valid" if "valid" in data.splits else "train")
+        self._selector = Selector(data.vocabulary, self._device)
+
+    def __call__(self) -> dict[str, float]:
+        """Returns the values of the whole split by name."""
+        recall = new_recall(self._data)
+        sums: dict[str, float] = {}
+        tokens = 0
+        for batch in loader(self._config, self._corpus, shuffle=False).one_epoch():
+            batch = batch.to(self._device)
+            terms: LossTerms = self._objective(batch)
+            for name, value in terms.parts.items():
+                sums[name] = sums.get(name, 0.0) + float(value) * batch.num_tokens
+            tokens += batch.num_tokens
+            if self._config.search.vocabulary != "full":
+                _, vocab = self._choose(batch.messages, batch.message_lengths)
+                count_recall(recall, batch, vocab)
+        values = {name: value / tokens for name, value in sums.items()}
+        values["loss"] = values.get("bound", values["nll"])
+        if self._config.search.vocabulary != "full":
+            scores = recall.result()
+            values["recall/tokens"] = scores.dynamic.tokens
+            values["recall/content_words"] = scores.dynamic.content_words
+            values["recall/static_list"] = scores.static.tokens
+            values["recall/size"] = scores.mean_size
+        return values
+
+    def samples(self) -> dict[str, str]:
+        """Returns 'message → reply' of pairs spread evenly over the split, greedy."""
+        count = min(self._config.trainer.samples, len(self._corpus))
+        if count == 0:
+            return {}
+        places = [i * len(self._corpus) // count for i in range(count)]
+        messages = [self._corpus.message(i) for i in places]
+        batch = make_batch(messages, None, places).to(self._device)
+        encoded, vocab = self._choose(batch.messages, batch.message_lengths)
+        options = SearchOptions(kind="greedy", max_length=self._config.search.max_length)
+        found = search(Session(self._model, encoded, vocab), options)
+        vocabulary = self._data.vocabulary
+        tokenizer = get_tokenizer(vocabulary.tokenizer)
+        texts = {}
+        for i, hypotheses in enumerate(found):
+            row = vocab.row(i)
+            reply = vocabulary.decode([row[slot] for slot in hypotheses[0].slots])
+            message = " ".join(vocabulary.decode(messages[i].tolist()))
+            texts[f"reply/{i}"] = f"{message} → {tokenizer.detokenize(reply)}"
+        return texts
+
+    @property
+    def _model(self) -> Dvs2sModel:
+        model = self._objective.model
+        assert isinstance(model, Dvs2sModel)
+        return model
+
+    def _choose(self, messages: Tensor, lengths: Tensor) -> tuple[Encoded, DynamicVocab]:
+        encoded = self._model.encode(messages, lengths)
+        log_odds = self._model.predict_words(encoded)
+        return encoded, self._selector(self._config.search, log_odds, messages)

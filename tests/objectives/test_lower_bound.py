@@ -1,0 +1,188 @@
+"""The bound (B1) and its estimators against enumeration of every vocabulary."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from dvs2s.objectives import lower_bound
+from dvs2s.objectives.baselines import Baseline
+from dvs2s.ops.monte_carlo import monte_carlo_cross_entropy
+
+NUM_FIXED, CONTENT, WIDTH, LENGTH = 3, 6, 4, 5
+WORDS = NUM_FIXED + CONTENT
+
+
+class Instance:
+    """One pair with random decoder states, output rows and β; content words few enough to list."""
+
+    def __init__(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+
+        def random(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+        self.hidden = random(1, LENGTH, WIDTH)
+        self.weight = random(WORDS, WIDTH).requires_grad_()
+        self.bias = random(WORDS)
+        self.logits = random(1, CONTENT).requires_grad_()
+        self.targets = torch.randint(0, WORDS, (1, LENGTH), generator=generator)
+        self.targets[0, 0] = NUM_FIXED + 1  # at least one content word
+        self.mask = torch.tensor([[True] * (LENGTH - 1) + [False]])
+        self.gold = torch.zeros(1, WORDS, dtype=torch.bool)
+        self.gold[0, self.targets[0, : LENGTH - 1]] = True
+
+    def vocabularies(self) -> tuple[Tensor, Tensor]:
+        """Every T with the function words in: membership (N, V) and log p(T | X) (N,)."""
+        rows = torch.tensor(list(itertools.product([False, True], repeat=CONTENT)))
+        membership = torch.cat([torch.ones(len(rows), NUM_FIXED, dtype=torch.bool), rows], dim=1)
+        beta = self.logits[0].sigmoid()
+        return membership, torch.where(rows, beta.log(), (1 - beta).log()).sum(1)
+
+    def log_likelihoods(self, membership: Tensor) -> Tensor:
+        """log p(Y | T, X) of vocabularies (N, V) by one plain softmax each."""
+        logits = self.hidden[0] @ self.weight.T + self.bias  # (L, V)
+        values = []
+        for words in membership:
+            log_p = logits.masked_fill(~words, -torch.inf).log_softmax(-1)
+            kept = log_p.gather(-1, self.targets[0, :, None])[:, 0][self.mask[0]]
+            values.append(kept.sum())
+        return torch.stack(values)
+
+    def exact(self) -> Tensor:
+        membership, log_prior = self.vocabularies()
+        holds = (membership | ~self.gold).all(1)  # p(Y | T) = 0 where a gold word is missing
+        return torch.logsumexp(log_prior[holds] + self.log_likelihoods(membership[holds]), 0)
+
+    def bound(self) -> tuple[Tensor, Tensor]:
+        """(B1): the gold words' log β, and the expectation under q by enumeration."""
+        membership, log_prior = self.vocabularies()
+        holds = (membership | ~self.gold).all(1)
+        inside = torch.logsumexp(log_prior[holds], 0)  # log P(Y ⊂ T | X)
+        log_q = log_prior[holds] - inside
+        return inside, (log_q.exp() * self.log_likelihoods(membership[holds])).sum()
+
+
+def monte_carlo(instance: Instance, kind: str, *, draws: int, samples: int) -> lower_bound.Estimate:
+    """``draws`` independent estimates at once, as a batch of the same pair."""
+    baseline = Baseline(kind, momentum=0.9).double()
+    baseline.mean.fill_(-1.7)  # an arbitrary past: the mean gradient must not depend on it
+    baseline.weight.fill_(1.0)
+    logits, gold = instance.logits.expand(draws, -1), instance.gold.expand(draws, -1)
+    membership = lower_bound.sample_vocabularies(logits, gold, samples)
+    losses = monte_carlo_cross_entropy(
+        instance.hidden.expand(draws, -1, -1),
+        instance.weight,
+        instance.bias,
+        membership,
+        instance.targets.expand(draws, -1),
+    )
+    return lower_bound.estimate(
+        losses,
+        instance.mask.expand(draws, -1),
+        logits=logits,
+        membership=membership,
+        gold=gold,
+        baseline=baseline.eval(),
+    )
+
+
+def gradients(instance: Instance, kind: str, *, repeats: int = 400) -> list[tuple[Tensor, Tensor]]:
+    """(mean, standard error) of the value, and of the gradients in weight and logits of β."""
+    rows: list[list[Tensor]] = [[], [], []]
+    for _ in range(repeats):
+        result = monte_carlo(instance, kind, draws=8, samples=4)
+        total = result.value.mean() + result.surrogate.mean()
+        grads = torch.autograd.grad(total, [instance.weight, instance.logits])
+        rows[0].append(result.value.mean().detach())
+        rows[1].append(grads[0])
+        rows[2].append(grads[1])
+    stacked = [torch.stack(values) for values in rows]
+    return [(s.mean(0), s.std(0) / math.sqrt(repeats)) for s in stacked]
+
+
+def disagreement(instance: Instance, kind: str) -> float:
+    """The largest distance from enumeration over value and gradients, in standard errors."""
+    _, expectation = instance.bound()
+    exact = torch.autograd.grad(expectation, [instance.weight, instance.logits])
+    wanted = [expectation.detach(), *exact]
+    worst = 0.0
+    for (mean, error), expected in zip(gradients(instance, kind), wanted, strict=True):
+        z = (mean - expected).abs() / (error + 1e-9)
+        worst = max(worst, float(z.max()))
+    return worst
+
+
+# About 60 numbers are compared: 4.5 standard errors is a chance of 1 in 2,500 for an honest
+# estimator, and the seeds are fixed; a wrong one is tens of standard errors away.
+LIMIT = 4.5
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_exact_is_at_least_the_bound(seed: int) -> None:
+    instance = Instance(seed)
+    inside, expectation = instance.bound()
+    beta = instance.logits[0].sigmoid()
+    content = instance.gold[0, NUM_FIXED:]
+    assert torch.allclose(inside, beta[content].log().sum())  # the bound's first term
+    assert instance.exact() >= inside + expectation - 1e-12
+
+
+@pytest.mark.parametrize("kind", ["none", "running", "leave_one_out"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_mean_gradient_is_the_enumerated_one(kind: str, seed: int) -> None:
+    torch.manual_seed(100 + seed)
+    assert disagreement(Instance(seed), kind) < LIMIT
+
+
+def test_baselines_cut_the_variance() -> None:
+    errors = {}
+    for kind in ("none", "leave_one_out"):
+        torch.manual_seed(5)
+        errors[kind] = float(gradients(Instance(1), kind)[2][1].mean())
+    assert errors["leave_one_out"] < 0.7 * errors["none"]
+
+
+class TestTheTestCanFail:
+    """Each mistake that the issue names moves the mean by far more than the limit."""
+
+    def test_gold_words_not_kept_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        honest = lower_bound.sample_vocabularies
+
+        def forgetful(logits: Tensor, gold: Tensor, num_samples: int) -> Tensor:
+            nothing = torch.zeros_like(gold)
+            return honest(logits, nothing, num_samples)
+
+        monkeypatch.setattr(lower_bound, "sample_vocabularies", forgetful)
+        torch.manual_seed(7)
+        assert disagreement(Instance(1), "leave_one_out") > 2 * LIMIT
+
+    def test_function_words_sampled(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        honest = lower_bound.sample_vocabularies
+
+        def careless(logits: Tensor, gold: Tensor, num_samples: int) -> Tensor:
+            membership = honest(logits, gold, num_samples)
+            membership[:, :, :NUM_FIXED] &= torch.rand(membership[:, :, :NUM_FIXED].shape) < 0.5
+            return membership | gold[:, None]
+
+        monkeypatch.setattr(lower_bound, "sample_vocabularies", careless)
+        torch.manual_seed(7)
+        assert disagreement(Instance(1), "leave_one_out") > 2 * LIMIT
+
+    def test_baseline_leaks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def leaky(self: Baseline, rewards: Tensor, lengths: Tensor) -> Tensor:
+            return rewards - rewards.mean(1, keepdim=True)  # its own reward is in its baseline
+
+        monkeypatch.setattr(Baseline, "forward", leaky)
+        torch.manual_seed(7)
+        assert disagreement(Instance(1), "leave_one_out") > 2 * LIMIT
+
+    def test_baseline_is_differentiated(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def attached(self: Baseline, rewards: Tensor, lengths: Tensor) -> Tensor:
+            return rewards  # not detached: the reward's own gradient is counted again
+
+        monkeypatch.setattr(Baseline, "forward", attached)
+        torch.manual_seed(7)
+        assert disagreement(Instance(1), "none") > 2 * LIMIT

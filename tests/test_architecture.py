@@ -1,0 +1,358 @@
+"""Who may import whom: the imports of every module against a table, read without running them.
+
+Names stand without the leading ``dvs2s.``; the package itself is ``dvs2s``.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "dvs2s"
+
+# One dict a tier, lowest first: module or glob -> what it may import (modules or globs). An arrow
+# leads to a lower tier, or to a neighbour that its row names. An exact name goes before a glob.
+# docs/layout.md says it in words.
+TIERS: tuple[dict[str, str], ...] = (
+    {  # 0: values, text, formulas, search, files: nothing here knows the network or the corpus
+        "errors": "",
+        "answer": "",
+        "dynamic_vocab": "",
+        "paths": "errors",
+        "text": "",
+        "text.normalise": "",
+        "text.english": "",
+        "text.chinese": "errors",
+        "text.torchtext_adapter": "errors",
+        "text.function_words": "errors text.chinese text.normalise",
+        "text.tokenizer": "text.chinese text.english text.normalise text.torchtext_adapter",
+        "text.vocabulary": "errors text.function_words text.torchtext_adapter",
+        "ops": "ops.*",
+        "ops.*": "",
+        "layers": "",
+        "layers.encoder": "",
+        "layers.attention": "",
+        "objectives": "",
+        "objectives.terms": "",
+        "objectives.gold": "",
+        "objectives.baselines": "",
+        "objectives.word_loss": "",
+        "objectives.row_price": "",
+        "objectives.prior": "objectives.row_price objectives.word_loss",
+        "objectives.lower_bound": "objectives.baselines",
+        "decoding": "",
+        "decoding.options": "",
+        "decoding.ordering": "",
+        "decoding.protocol": "",
+        "decoding.table": "",
+        "decoding.constraints": "decoding.options decoding.protocol",
+        "decoding.rollout": "decoding.constraints decoding.options decoding.protocol",
+        "decoding.greedy": "decoding.options decoding.protocol decoding.rollout",
+        "decoding.sampling": "decoding.options decoding.ordering decoding.protocol"
+        " decoding.rollout",
+        "decoding.beam": "decoding.constraints decoding.options decoding.ordering"
+        " decoding.protocol",
+        "decoding.search": "decoding.beam decoding.greedy decoding.options decoding.protocol"
+        " decoding.sampling",
+        "evaluation": "",
+        "evaluation.*": "",
+        "training": "",
+        "training.seeds": "",
+        "training.signals": "",
+        "training.progress": "",
+        "training.options": "training.progress",
+        "training.schedule": "errors",
+        "training.lock": "errors",
+        "training.files": "errors",
+        "training.tensors": "errors",
+        "training.optimizer_state": "errors",
+        "training.folders": "errors training.files",
+        "training.manifest": "errors training.files",
+        "training.tracker": "errors training.files",
+        "training.checkpoint": "errors training.files training.folders training.manifest"
+        " training.optimizer_state training.tensors",
+        "training.resume": "errors training.checkpoint",
+    },
+    {  # 1: the options, the corpus, the composed layers, the loop
+        "config": "errors decoding.options",
+        "data": "",
+        "data.turns": "",
+        "data.buckets": "",
+        "data.synthetic": "",
+        "data.lines": "errors",
+        "data.malformed": "errors",
+        "data.manifest": "errors",
+        "data.workers": "errors",
+        "data.batch": "text.vocabulary",
+        "data.folder": "errors data.manifest",
+        "data.cornell": "errors data.lines data.malformed",
+        "data.smalltalk": "errors data.lines data.malformed data.turns",
+        "data.readers": "errors data.cornell data.lines data.malformed data.smalltalk data.turns",
+        "data.options": "data.lines data.readers text.function_words text.tokenizer",
+        "data.tokenise": "data.malformed data.manifest data.options data.readers data.turns"
+        " data.workers text.tokenizer",
+        "data.arrays": "data.manifest data.tokenise text.vocabulary",
+        "data.corpus": "errors data.arrays data.manifest text.vocabulary",
+        "data.prepare": "errors data.arrays data.corpus data.folder data.manifest data.options"
+        " data.readers data.tokenise text.tokenizer text.vocabulary",
+        "data.loader": "data.batch data.buckets",
+        "layers.decoder": "layers.attention layers.encoder",
+        "layers.word_predictor": "layers.encoder",
+        "layers.output": "dynamic_vocab ops",
+        "training.update": "objectives.terms",
+        "training.loop_state": "errors training.update",
+        "training.loop": "errors training.loop_state training.options training.progress"
+        " training.schedule training.seeds training.signals training.tracker training.update",
+    },
+    {  # 2: the network; T from options and β
+        "model": "layers.*",
+        "selection": "config data.corpus dynamic_vocab text.vocabulary",
+    },
+    {  # 3: what uses the network: objectives, and the step function of search
+        "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
+        "objectives.word_terms": "data.batch layers.encoder model objectives.gold"
+        " objectives.row_price objectives.word_loss",
+        "objectives.separate": "data.batch layers.encoder model objectives.cross_entropy"
+        " objectives.row_price objectives.terms objectives.word_loss objectives.word_terms",
+        "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
+        " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
+        " objectives.word_terms",
+        "decoding.session": "dynamic_vocab layers.attention layers.encoder model",
+    },
+    {  # 4: options become objects; text in, text out
+        "build": "config errors paths model data.corpus data.loader data.options data.prepare"
+        " objectives.* text.torchtext_adapter text.vocabulary training.schedule",
+        "responder": "answer config data.batch decoding.search decoding.session model selection"
+        " text.tokenizer text.vocabulary",
+    },
+    {  # 5: from a folder to a responder; what a run measures
+        "loading": "build config errors model responder text.vocabulary training.checkpoint",
+        "validation": "build config data.batch data.corpus decoding.search decoding.session"
+        " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
+        " text.tokenizer text.vocabulary",
+    },
+    {  # 6: the front ends
+        "dvs2s": "answer loading responder",
+        "cli": "",
+        "cli.configs": "config errors",
+        "cli.entry": "errors paths",
+        "cli.runtime": "cli.configs errors loading responder",
+        "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
+        "cli.train": "build cli.entry cli.runtime config data.corpus errors training.checkpoint"
+        " training.lock training.loop training.options training.resume training.tracker"
+        " validation",
+        "cli.generate": "answer cli.configs cli.entry cli.runtime errors",
+        "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
+    },
+)
+ALLOWED = {row: allowed.split() for tier in TIERS for row, allowed in tier.items()}
+
+# Names that run what is in a file when they read it, and those that write such files.
+_EXECUTING = re.compile(
+    r"(pickle|_pickle|cPickle|dill|cloudpickle|joblib|marshal|shelve)(\..*)?"
+    r"|torch\.(load|save|hub|jit\.load|package|serialization)(\..*)?"
+)
+_TORCHTEXT = re.compile(r"torchtext(\.\w+)*")
+
+
+def modules() -> dict[str, Path]:
+    """Returns the file of every module of the package."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(p for p in parts if p != "__init__") or "dvs2s"] = path
+    return found
+
+
+def imported(source: str, module: str, *, is_package: bool = False) -> Iterator[str]:
+    """Yields the full names that a module imports, whether modules or things inside of them."""
+    full = "dvs2s" if module == "dvs2s" else f"dvs2s.{module}"
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                steps = full.split(".") if is_package else full.split(".")[:-1]
+                base = ".".join([*steps[: len(steps) - node.level + 1], *base.split(".")])
+            yield from (f"{base.rstrip('.')}.{alias.name}" for alias in node.names)
+
+
+def arrows(source: str, module: str, known: set[str], *, is_package: bool = False) -> set[str]:
+    """Returns the modules of ours that a module imports."""
+    found = set()
+    for name in imported(source, module, is_package=is_package):
+        if name.split(".")[0] != "dvs2s":
+            continue
+        inner = name.removeprefix("dvs2s").removeprefix(".")
+        while inner and inner not in known:
+            inner = inner.rpartition(".")[0]  # a thing inside of a module
+        found.add(inner or "dvs2s")
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    """Returns each module's imports."""
+    files = modules()
+    return {
+        name: arrows(
+            path.read_text(encoding="utf-8"),
+            name,
+            set(files),
+            is_package=path.name == "__init__.py",
+        )
+        for name, path in files.items()
+    }
+
+
+def row_of(module: str) -> str | None:
+    """Returns the row that speaks of a module: its own, or else the glob that fits."""
+    if module in ALLOWED:
+        return module
+    fitting = [row for row in ALLOWED if fnmatchcase(module, row)]
+    assert len(fitting) < 2, f"{module} fits several rows of the table: {fitting}"
+    return fitting[0] if fitting else None
+
+
+def tier_of(module: str) -> int:
+    row = row_of(module)
+    return next(i for i, tier in enumerate(TIERS) if row in tier)
+
+
+def file_of(module: str) -> str:
+    return str(modules()[module].relative_to(ROOT))
+
+
+def executing(source: str) -> list[str]:
+    """Returns what in a source can run code from a file that it reads, or writes such a file."""
+    tree, names, found = ast.parse(source), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for alias in node.names:
+                found.append(f"{base}{alias.name}")
+                names[alias.asname or alias.name] = f"{base}{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            found.append(_dotted(node, names))
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                safe = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+                if keyword.arg == "allow_pickle" and not safe:
+                    found.append("pickle.allow_pickle")
+            if ast.unparse(node.func).endswith(("import_module", "__import__")) and node.args:
+                found.append(str(getattr(node.args[0], "value", "")))
+    return sorted({name for name in found if _EXECUTING.fullmatch(name)})
+
+
+def _dotted(node: ast.expr, names: dict[str, str]) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value, names)}.{node.attr}"
+    return names.get(node.id, node.id) if isinstance(node, ast.Name) else "?"
+
+
+def test_every_module_has_a_row() -> None:
+    rows = {module: row_of(module) for module in modules()}
+    without = [file_of(module) for module, row in rows.items() if row is None]
+    assert not without, f"no row in the table of tests/test_architecture.py: {without}"
+    assert set(ALLOWED) == set(rows.values()), "rows of the table without a module"
+
+
+def test_every_import_is_in_the_table() -> None:
+    wrong = [
+        f"{file_of(module)} imports dvs2s.{target}: no such arrow in the table"
+        for module, targets in graph().items()
+        for target in sorted(targets)
+        if not any(fnmatchcase(target, a) for a in ALLOWED.get(row_of(module) or "", []))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_arrow_leads_upwards() -> None:
+    wrong = [
+        f"{file_of(module)} (tier {tier_of(module)}) imports dvs2s.{target} "
+        f"(tier {tier_of(target)}): an arrow leads to a lower tier or to a neighbour"
+        for module, targets in graph().items()
+        for target in sorted(targets)
+        if tier_of(target) > tier_of(module)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_cycle() -> None:
+    try:
+        TopologicalSorter(graph()).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import one another in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_the_table_allows_nothing_that_nobody_uses() -> None:
+    used: dict[str, set[str]] = {row: set() for row in ALLOWED}
+    for module, targets in graph().items():
+        used.setdefault(row_of(module) or "", set()).update(targets)
+    idle = [
+        f"{row} -> {allowed}: no module uses this arrow, take it out of the table"
+        for row, entries in ALLOWED.items()
+        for allowed in entries
+        if not any(fnmatchcase(target, allowed) for target in used[row])
+    ]
+    assert not idle, "\n".join(idle)
+
+
+def test_one_module_touches_torchtext() -> None:
+    touching = set()
+    for module, path in modules().items():
+        source = path.read_text(encoding="utf-8")
+        strings = (n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant))
+        names = [*imported(source, module), *(s for s in strings if isinstance(s, str))]
+        if any(_TORCHTEXT.fullmatch(name) for name in names):
+            touching.add(module)
+    assert touching == {"text.torchtext_adapter"}
+
+
+def test_nothing_that_is_loaded_can_execute() -> None:
+    found = {file_of(m): executing(p.read_text(encoding="utf-8")) for m, p in modules().items()}
+    assert not {file: names for file, names in found.items() if names}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import dvs2s.text.english", {"text.english"}),
+        ("from dvs2s import ops", {"ops"}),
+        ("from dvs2s.model import Dvs2sModel, ModelSizes", {"model"}),
+        ("def f():\n    from dvs2s.data import readers", {"data.readers"}),
+        ("if TYPE_CHECKING:\n    from dvs2s.loading import load", {"loading"}),
+        ("from .readers import FORMATS", {"data.readers"}),
+        ("from . import readers", {"data.readers"}),
+        ("from .. import model", {"model"}),
+        ("import torch, numpy.typing", set()),
+        ("from dvs2s import __version__", {"dvs2s"}),
+    ],
+)
+def test_every_kind_of_import_is_seen(source: str, expected: set[str]) -> None:
+    known = {"dvs2s", "text.english", "ops", "model", "data", "data.readers", "loading"}
+    assert arrows(source, "data.options", known) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import pickle", ["pickle"]),
+        ("import torch as t\nt.load(f)", ["torch.load"]),
+        ("from torch import load", ["torch.load"]),
+        ("import torch\nread = torch.jit.load", ["torch.jit.load"]),
+        ("import numpy as np\nnp.load(f, allow_pickle=True)", ["pickle.allow_pickle"]),
+        ("import numpy as np\nnp.load(f, allow_pickle=False)", []),
+        ("from importlib import import_module\nimport_module('pickle')", ["pickle"]),
+        ("import safetensors.torch\nsafetensors.torch.load(data)", []),
+        ("'torch.load in a docstring'", []),
+    ],
+)
+def test_every_kind_of_executing_load_is_seen(source: str, expected: list[str]) -> None:
+    assert executing(source) == expected
