@@ -8,7 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dvs2s.build import model_sizes
 from dvs2s.config import TrainConfig
-from dvs2s.errors import CheckpointError
+from dvs2s.errors import CheckpointError, ConfigError, VocabularyError
 from dvs2s.model import Dvs2sModel
 from dvs2s.responder import Responder
 from dvs2s.text.vocabulary import Vocabulary
@@ -29,8 +29,7 @@ def load(checkpoint: str | Path, *, device: str = "cpu") -> Responder:
     """
     folder = resolve(checkpoint, "best")
     config = read_train_config(folder)
-    read_vocabulary(folder)  # compares the checksum, so that damage is named as such
-    vocabulary = Vocabulary.load(folder / "vocabulary.json")
+    vocabulary = _own_vocabulary(folder)
     model = Dvs2sModel(model_sizes(config.model, vocabulary))
     try:
         model.load_state_dict(load_tensors(folder, "model"), strict=True)
@@ -48,7 +47,7 @@ def read_train_config(folder: Path) -> TrainConfig:
     Raises:
         CheckpointError: it is missing, damaged or of another version.
     """
-    return train_config(read_config(folder)["train"], str(folder / "config.json"))
+    return train_config(_entry(folder, "train"), str(folder / "config.json"))
 
 
 def train_config(values: dict[str, Any], source: str) -> TrainConfig:
@@ -60,10 +59,34 @@ def train_config(values: dict[str, Any], source: str) -> TrainConfig:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(TrainConfig), values)
         config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise CheckpointError(f"{source} does not fit this version: {error}") from error
+    except (OmegaConfBaseException, ConfigError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{source} does not fit this version: {reason}") from error
     assert isinstance(config, TrainConfig)
     return config
+
+
+def _own_vocabulary(folder: Path) -> Vocabulary:
+    """Returns the checkpoint's vocabulary; one of another run, even of equal size, is refused."""
+    read_vocabulary(folder)  # compares the checksum, so that damage is named as such
+    path = folder / "vocabulary.json"
+    try:
+        vocabulary = Vocabulary.load(path)
+    except VocabularyError as error:
+        raise CheckpointError(str(error)) from error
+    if vocabulary.fingerprint != _entry(folder, "fingerprints").get("vocabulary"):
+        raise CheckpointError(
+            f"{path} is not the vocabulary that the model was trained with: its fingerprint is "
+            f"not that in config.json"
+        )
+    return vocabulary
+
+
+def _entry(folder: Path, name: str) -> dict[str, Any]:
+    value = read_config(folder).get(name)
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{folder / 'config.json'} is damaged: it lacks {name!r}")
+    return value
 
 
 def _first_mismatch(error: RuntimeError) -> str:

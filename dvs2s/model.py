@@ -13,8 +13,7 @@ from dvs2s.layers.decoder import Decoder
 from dvs2s.layers.encoder import Encoded, Encoder
 from dvs2s.layers.output import Output
 from dvs2s.layers.word_predictor import WordPredictor
-
-_PAD, _BOS = 0, 2
+from dvs2s.text.specials import BOS, PAD, SPECIALS
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class ModelSizes:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 5 <= self.num_fixed < self.vocabulary_size:
+        if not len(SPECIALS) <= self.num_fixed < self.vocabulary_size:
             raise ValueError(
                 f"num_fixed must be at least 5 (the special words) and below the vocabulary's "
                 f"{self.vocabulary_size} words, got {self.num_fixed}: choose another function-word "
@@ -65,7 +64,7 @@ class Dvs2sModel(nn.Module):
     def __init__(self, sizes: ModelSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embedding = nn.Embedding(sizes.vocabulary_size, sizes.embedding_size, padding_idx=_PAD)
+        self.embedding = nn.Embedding(sizes.vocabulary_size, sizes.embedding_size, padding_idx=PAD)
         self.encoder = Encoder(sizes.embedding_size, sizes.hidden_size, dropout=sizes.dropout)
         self.decoder = Decoder(sizes.embedding_size, sizes.hidden_size, dropout=sizes.dropout)
         self.output = Output(sizes.hidden_size, sizes.vocabulary_size)
@@ -77,9 +76,6 @@ class Dvs2sModel(nn.Module):
             hidden_size=sizes.predictor_size,
             dropout=sizes.dropout,
         )
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        with torch.no_grad():
-            self.embedding.weight[_PAD].zero_()
 
     def encode(self, messages: Tensor, lengths: Tensor) -> Encoded:
         """Encodes messages (B, S) int64 of ``lengths`` (B,) int64."""
@@ -93,7 +89,7 @@ class Dvs2sModel(nn.Module):
 
     def unroll(self, encoded: Encoded, responses: Tensor) -> Tensor:
         """Returns the states (B, T, H) that predict each word of ``responses`` (B, T) int64."""
-        first = torch.full_like(responses[:, :1], _BOS)
+        first = torch.full_like(responses[:, :1], BOS)
         shifted = torch.cat([first, responses[:, :-1]], dim=1)  # (B, T)
         return self.decoder.unroll(self.embedding(shifted), encoded)
 

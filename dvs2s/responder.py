@@ -18,8 +18,9 @@ from dvs2s.decoding.search import Hypothesis, search
 from dvs2s.decoding.session import Session
 from dvs2s.model import Dvs2sModel
 from dvs2s.selection import Selector
+from dvs2s.text.specials import SEP, SPECIALS
 from dvs2s.text.tokenizer import get_tokenizer
-from dvs2s.text.vocabulary import SEP, SPECIALS, Vocabulary
+from dvs2s.text.vocabulary import Vocabulary
 
 Message = str | Sequence[str]
 """A message, or the turns of a conversation with the newest last."""

@@ -4,20 +4,8 @@ import torch
 from torch import Tensor
 
 from dvs2s.config import SearchConfig
-from dvs2s.data.corpus import PreparedData
 from dvs2s.dynamic_vocab import DynamicVocab, select_words
-from dvs2s.text.vocabulary import SPECIALS, Vocabulary
-
-
-def static_ranks(data: PreparedData) -> Tensor:
-    """Returns (V,) int64: each word's place in the static list, the rival of every T.
-
-    The list is the same for everybody: words by falling number of occurrences in the training
-    responses; <unk> and the other special words, which are no words of a reply, come last.
-    """
-    counts = torch.from_numpy(data.split("train").count_response_words(len(data.vocabulary)))
-    counts[: len(SPECIALS)] = -1
-    return counts.sort(descending=True, stable=True).indices.argsort()
+from dvs2s.text.vocabulary import Vocabulary
 
 
 class Selector:

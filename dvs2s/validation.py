@@ -14,9 +14,20 @@ from dvs2s.evaluation.vocabulary import VocabularyRecall
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
 from dvs2s.objectives.terms import LossTerms
-from dvs2s.selection import Selector, static_ranks
+from dvs2s.selection import Selector
+from dvs2s.text.specials import EOS, SPECIALS, UNK
 from dvs2s.text.tokenizer import get_tokenizer
-from dvs2s.text.vocabulary import EOS, UNK
+
+
+def static_ranks(data: PreparedData) -> Tensor:
+    """Returns (V,) int64: each word's place in the static list, the rival of every T.
+
+    The list is the same for everybody: words by falling number of occurrences in the training
+    responses; <unk> and the other special words, which are no words of a reply, come last.
+    """
+    counts = torch.from_numpy(data.split("train").count_response_words(len(data.vocabulary)))
+    counts[: len(SPECIALS)] = -1
+    return counts.sort(descending=True, stable=True).indices.argsort()
 
 
 def new_recall(data: PreparedData) -> VocabularyRecall:

@@ -25,13 +25,14 @@ TIERS: tuple[dict[str, str], ...] = (
         "dynamic_vocab": "",
         "paths": "errors",
         "text": "",
+        "text.specials": "",
         "text.normalise": "",
         "text.english": "",
         "text.chinese": "errors",
         "text.torchtext_adapter": "errors",
         "text.function_words": "errors text.chinese text.normalise",
         "text.tokenizer": "text.chinese text.english text.normalise text.torchtext_adapter",
-        "text.vocabulary": "errors text.function_words text.torchtext_adapter",
+        "text.vocabulary": "errors text.function_words text.specials text.torchtext_adapter",
         "ops": "ops.*",
         "ops.*": "",
         "layers": "",
@@ -88,7 +89,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.malformed": "errors",
         "data.manifest": "errors",
         "data.workers": "errors",
-        "data.batch": "text.vocabulary",
+        "data.batch": "text.specials",
         "data.folder": "errors data.manifest",
         "data.cornell": "errors data.lines data.malformed",
         "data.smalltalk": "errors data.lines data.malformed data.turns",
@@ -96,7 +97,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.options": "data.lines data.readers text.function_words text.tokenizer",
         "data.tokenise": "data.malformed data.manifest data.options data.readers data.turns"
         " data.workers text.tokenizer",
-        "data.arrays": "data.manifest data.tokenise text.vocabulary",
+        "data.arrays": "data.manifest data.tokenise text.specials text.vocabulary",
         "data.corpus": "errors data.arrays data.manifest text.vocabulary",
         "data.prepare": "errors data.arrays data.corpus data.folder data.manifest data.options"
         " data.readers data.tokenise text.tokenizer text.vocabulary",
@@ -110,31 +111,33 @@ TIERS: tuple[dict[str, str], ...] = (
         " training.schedule training.seeds training.signals training.tracker training.update",
     },
     {  # 2: the network; T from options and β
-        "model": "layers.*",
-        "selection": "config data.corpus dynamic_vocab text.vocabulary",
+        "model": "layers.* text.specials",
+        "selection": "config dynamic_vocab text.vocabulary",
     },
     {  # 3: what uses the network: objectives, and the step function of search
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
         "objectives.word_terms": "data.batch layers.encoder model objectives.gold"
         " objectives.row_price objectives.word_loss",
-        "objectives.separate": "data.batch layers.encoder model objectives.cross_entropy"
+        "objectives.separate": "data.batch model objectives.cross_entropy"
         " objectives.row_price objectives.terms objectives.word_loss objectives.word_terms",
         "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
         " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
         " objectives.word_terms",
-        "decoding.session": "dynamic_vocab layers.attention layers.encoder model",
+        "decoding.session": "dynamic_vocab layers.attention layers.encoder model text.specials",
     },
     {  # 4: options become objects; text in, text out
         "build": "config errors paths model data.corpus data.loader data.options data.prepare"
         " objectives.* text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer config data.batch decoding.search decoding.session model selection"
-        " text.tokenizer text.vocabulary",
+        " text.specials text.tokenizer text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
         "loading": "build config errors model responder text.vocabulary training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
-        " text.tokenizer text.vocabulary",
+        " text.specials text.tokenizer",
+        "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
+        " evaluation.diversity evaluation.report responder validation",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
@@ -146,6 +149,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.train": "build cli.entry cli.runtime config data.corpus errors training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
+        "cli.evaluate": "build cli.configs cli.entry cli.runtime errors evaluation.report scoring",
         "cli.generate": "answer cli.configs cli.entry cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
     },

@@ -11,9 +11,12 @@ from dvs2s.responder import Responder
 
 _HELP = """\
 /words    all words that the last reply was allowed, with their probabilities
-/best N   the N best replies to the last message (beam search)
+/best N   the N best replies to the last message (beam search; at most 100)
 /new      forget the conversation
 /quit     leave (Ctrl-D does, too)"""
+
+# A beam's memory grows with its width.
+_MOST_REPLIES = 100
 
 
 def main(config: ChatConfig) -> None:
@@ -106,9 +109,9 @@ class Conversation:
         return f"there is no command {name}\n{_HELP}"
 
     def _best(self, rest: list[str]) -> str:
-        if len(rest) > 1 or (rest and not rest[0].isdecimal()) or rest == ["0"]:
-            return "/best takes a number of replies, such as /best 5"
-        number = int(rest[0]) if rest else 5
+        number = int(rest[0]) if rest and rest[0].isdecimal() else 0 if rest else 5
+        if len(rest) > 1 or not 1 <= number <= _MOST_REPLIES:
+            return f"/best takes a number of replies up to {_MOST_REPLIES}, such as /best 5"
         beam = max(number, self._responder.search_config(**self._search).beam)
         search = {**self._search, "kind": "beam", "num_best": number, "beam": beam}
         answer = self._responder.reply(self._turns[:-1], **search)

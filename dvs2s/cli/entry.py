@@ -85,7 +85,7 @@ def suggest(config_name: str, arguments: list[str]) -> None:
         ConfigError: an option that does not exist.
     """
     overrides = _parse([a for a in arguments if not a.startswith("-") and "=" in a])
-    plain = [o for o in overrides if not o.is_add() and not o.is_delete()]
+    plain = [o for o in overrides if not o.is_delete()]
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         groups = loader.list_groups("")

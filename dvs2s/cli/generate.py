@@ -77,14 +77,20 @@ def _open_output(name: str) -> Iterator[TextIO]:
         yield sys.stdout
         sys.stdout.flush()
         return
+    if Path(name).is_dir():
+        raise DataError(f"cannot write output={name}: it is a folder")
     partial = Path(f"{name}.part")
     try:
         file = open(partial, "w", encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write output={name}: {error.strerror}") from error
-    with file:
-        yield file
-    os.replace(partial, name)
+    try:
+        with file:
+            yield file
+        os.replace(partial, name)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

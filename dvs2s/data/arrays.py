@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from dvs2s.data.manifest import SplitCounts
 from dvs2s.data.tokenise import SEPARATOR
-from dvs2s.text.vocabulary import SEP, UNK, Vocabulary
+from dvs2s.text.specials import SEP, UNK
+from dvs2s.text.vocabulary import Vocabulary
 
 TOKENS_TYPE = np.dtype("<i4")
 OFFSETS_TYPE = np.dtype("<i8")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dvs2s.text.vocabulary import EOS, PAD, UNK
+from dvs2s.text.specials import EOS, PAD, UNK
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,7 @@ from dvs2s.dynamic_vocab import DynamicVocab
 from dvs2s.layers.attention import Memory
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
-
-_EOS = 3
-_NEVER_GENERATED = (0, 1, 2, 4)  # <pad> <unk> <s> <sep>
+from dvs2s.text.specials import BOS, EOS, NEVER_GENERATED
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,13 @@ class Session:
                 f"vocab must have one row for each of {encoded.mask.shape[0]} messages, "
                 f"got {vocab.ids.shape[0]}"
             )
-        if not bool((vocab.ids[:, _EOS : _EOS + 1] == _EOS).all()) or vocab.ids.shape[1] <= _EOS:
+        if not bool((vocab.ids[:, EOS : EOS + 1] == EOS).all()) or vocab.ids.shape[1] <= EOS:
             raise ValueError("vocab lacks the special words in its first slots")
         self.model, self.vocab, self._encoded = model, vocab, encoded
         self.num_inputs, self.num_slots = vocab.ids.shape
-        self.eos_slot = _EOS
+        self.eos_slot = EOS
         never = torch.zeros(vocab.vocabulary_size, dtype=torch.bool, device=vocab.ids.device)
-        never[list(_NEVER_GENERATED)] = True
+        never[list(NEVER_GENERATED)] = True
         if forbidden is not None:
             never |= forbidden
         self.allowed = vocab.keep & ~never[vocab.ids]  # (B, K)
@@ -77,7 +75,7 @@ class Session:
         """Returns the first word's log-probabilities (B, 1, K) and the state behind them."""
         hidden, memory = self.model.start(self._encoded)
         rows, bias = self._rows()
-        begin = torch.full_like(self.vocab.ids[:, :1], 2)  # <s>
+        begin = torch.full_like(self.vocab.ids[:, :1], BOS)
         hidden = self.model.step(begin, hidden, memory)
         state = SessionState(hidden, memory, rows, bias, self.vocab.ids)
         return _log_probs(state), state

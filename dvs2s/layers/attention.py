@@ -34,7 +34,7 @@ class AdditiveAttention(nn.Module):
 
     Args:
         state_size: H, width of the decoder's state.
-        source_size: width of an encoder state, 2·H.
+        source_size: width of what is attended to.
         attention_size: A.
 
     Source: paper, decoder; Bahdanau et al. 2015, A.1.2.

@@ -10,6 +10,9 @@ from dvs2s.layers.encoder import Encoded
 class Decoder(nn.Module):
     """s_l = GRU([E y_{l-1}; c_l], s_{l-1}), with c_l attended from s_{l-1}.
 
+    It attends to the encoder's states with the words' embeddings beside them, which lets it use a
+    word long before the encoder has learnt to carry it (benchmarks/results/ablation.md).
+
     The GRU's input weights are kept apart for the word and for the context, so that the word part
     is one product over a whole response in training and the context part one product an input.
 
@@ -23,23 +26,24 @@ class Decoder(nn.Module):
 
     def __init__(self, embedding_size: int, hidden_size: int, *, dropout: float = 0.0) -> None:
         super().__init__()
-        self.attention = AdditiveAttention(hidden_size, 2 * hidden_size, hidden_size)
-        self.start = nn.Linear(2 * hidden_size, hidden_size)
+        source_size = 2 * hidden_size + embedding_size
+        self.attention = AdditiveAttention(hidden_size, source_size, hidden_size)
+        self.start = nn.Linear(source_size, hidden_size)
         self.word_gates = nn.Linear(embedding_size, 3 * hidden_size)
-        self.context_gates = nn.Linear(2 * hidden_size, 3 * hidden_size, bias=False)
+        self.context_gates = nn.Linear(source_size, 3 * hidden_size, bias=False)
         self.state_gates = nn.Linear(hidden_size, 3 * hidden_size)
         self.dropout = nn.Dropout(dropout)
         _initialise(self.state_gates)
 
     def memory(self, encoded: Encoded) -> Memory:
         """Returns the message side of attention and context product, once per input."""
-        return Memory(
-            self.attention.key(encoded.states), self.context_gates(encoded.states), encoded.mask
-        )
+        source = torch.cat([encoded.states, encoded.embedded], dim=-1)  # (B, S, 2H + E)
+        return Memory(self.attention.key(source), self.context_gates(source), encoded.mask)
 
     def initial_state(self, encoded: Encoded) -> Tensor:
         """Returns s_0 (B, H) float."""
-        return torch.tanh(self.start(encoded.final))
+        words = encoded.embedded.sum(1) / encoded.mask.sum(1, keepdim=True)  # (B, E)
+        return torch.tanh(self.start(torch.cat([encoded.final, words], dim=-1)))
 
     def step(self, embedded: Tensor, state: Tensor, memory: Memory) -> Tensor:
         """Returns the next states.

@@ -13,15 +13,27 @@ class Encoded:
 
     Args:
         states: (B, S, 2·H) float, forward and backward states side by side, 0 at padding.
+        embedded: (B, S, E) float, the words' embeddings, 0 at padding.
         mask: (B, S) bool, True on words.
         final: (B, 2·H) float, the last forward and the first backward state.
         messages: (B, S) int64, the words that were encoded, 0 at padding.
     """
 
     states: Tensor
+    embedded: Tensor
     mask: Tensor
     final: Tensor
     messages: Tensor
+
+    def detach(self) -> "Encoded":
+        """Returns the same without a way back to the encoder's parameters."""
+        return Encoded(
+            self.states.detach(),
+            self.embedded.detach(),
+            self.mask,
+            self.final.detach(),
+            self.messages,
+        )
 
 
 class Encoder(nn.Module):
@@ -53,11 +65,12 @@ class Encoder(nn.Module):
         """
         if bool((lengths < 1).any()):
             raise ValueError("lengths has a 0: a message needs at least one word (use <unk>)")
+        embedded = self.dropout(embedded)
         packed = pack_padded_sequence(
-            self.dropout(embedded), lengths.cpu(), batch_first=True, enforce_sorted=False
+            embedded, lengths.cpu(), batch_first=True, enforce_sorted=False
         )
         outputs, last = self.rnn(packed)
         states, _ = pad_packed_sequence(outputs, batch_first=True, total_length=embedded.shape[1])
         final = torch.cat([last[0], last[1]], dim=-1)  # (B, 2H)
         mask = torch.arange(embedded.shape[1], device=lengths.device)[None] < lengths[:, None]
-        return Encoded(self.dropout(states), mask, self.dropout(final), messages)
+        return Encoded(self.dropout(states), embedded, mask, self.dropout(final), messages)

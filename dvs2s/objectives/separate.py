@@ -3,7 +3,6 @@
 from torch import nn
 
 from dvs2s.data.batch import Batch
-from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
 from dvs2s.objectives.cross_entropy import encode, full_cross_entropy
 from dvs2s.objectives.row_price import RowPrice
@@ -35,10 +34,7 @@ class Separate(nn.Module):
         encoded = encode(self.model, batch)
         hidden = self.model.unroll(encoded, batch.responses)
         nll = full_cross_entropy(self.model, hidden, batch).sum()
-        apart = Encoded(
-            encoded.states.detach(), encoded.mask, encoded.final.detach(), encoded.messages
-        )
-        words = word_terms(self.model, apart, batch, self.word_loss, self.price)
+        words = word_terms(self.model, encoded.detach(), batch, self.word_loss, self.price)
         total = (nll + words.loss) / batch.num_tokens
         parts = {"nll": nll.detach() / batch.num_tokens, **words.logged(batch.num_tokens)}
         return LossTerms(total, batch.num_tokens, parts)

@@ -12,10 +12,9 @@ from typing import Any, TypeVar
 
 from dvs2s.errors import VocabularyError
 from dvs2s.text.function_words import split
+from dvs2s.text.specials import SPECIALS, UNK
 from dvs2s.text.torchtext_adapter import build_words
 
-PAD, UNK, BOS, EOS, SEP = range(5)
-SPECIALS = ("<pad>", "<unk>", "<s>", "</s>", "<sep>")
 _FORMAT = 1
 _T = TypeVar("_T")
 

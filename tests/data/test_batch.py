@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dvs2s.data.batch import make_batch
-from dvs2s.text.vocabulary import EOS, PAD, UNK
+from dvs2s.text.specials import EOS, PAD, UNK
 
 rows = st.lists(st.integers(5, 99), max_size=6)
 

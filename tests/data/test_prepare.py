@@ -22,7 +22,7 @@ from dvs2s.data.prepare import is_current, prepare
 from dvs2s.data.synthetic import make_task, write_tsv
 from dvs2s.data.tokenise import WordCounter
 from dvs2s.errors import DataError
-from dvs2s.text.vocabulary import SEP, SPECIALS, UNK
+from dvs2s.text.specials import SEP, SPECIALS, UNK
 
 OPTIONS = PrepareOptions(tokenizer="whitespace", function_words="rank:1", workers=1)
 Lines = list[tuple[str, str]]

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from dvs2s.errors import Dvs2sError
 from dvs2s.text.normalise import normalise
+from dvs2s.text.specials import SPECIALS, UNK
 from dvs2s.text.tokenizer import TOKENIZER_NAMES, get_tokenizer
-from dvs2s.text.vocabulary import SPECIALS, UNK, Vocabulary
+from dvs2s.text.vocabulary import Vocabulary
 
 # Hypothesis leaves surrogates out of text() unless they are asked for.
 ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)

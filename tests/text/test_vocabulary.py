@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dvs2s.errors import VocabularyError
-from dvs2s.text.vocabulary import BOS, EOS, PAD, SEP, SPECIALS, UNK, Vocabulary
+from dvs2s.text.specials import BOS, EOS, PAD, SEP, SPECIALS, UNK
+from dvs2s.text.vocabulary import Vocabulary
 
 COUNTS = {"coffee": 7, "the": 5, "tea": 9, ".": 5, "rare": 1, "a": 6, "</s>": 50}
 

@@ -1,0 +1,256 @@
+"""Every file of conf/ composed in every choice; ranges, and the names that misspelt options get."""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
+from dvs2s.cli.entry import as_schema, suggest
+from dvs2s.config import TrainConfig
+from dvs2s.errors import ConfigError
+from dvs2s.loading import train_config
+from dvs2s.paths import config_folder
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "chat": ChatConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+    "prepare": PrepareConfig,
+}
+GROUPS = {
+    "train": ("data", "model", "objective", "optim", "search", "trainer"),
+    "chat": ("search",),
+    "generate": ("search",),
+    "evaluate": ("search",),
+    "prepare": ("data",),
+}
+CONF = config_folder()
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+EXPERIMENTS = choices("experiment")
+EVERY_CHOICE = [(n, g, c) for n, groups in GROUPS.items() for g in groups for c in choices(g)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas() -> None:
+    for name, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def compose(name: str, *overrides: str) -> Any:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(name, overrides=list(overrides))
+
+
+def leaves(path: Path, package: str) -> dict[str, Any]:
+    """What a file sets, by full option name."""
+    text = path.read_text(encoding="utf-8")
+    prefix = "" if "@package _global_" in text else f"{package}."
+    found: dict[str, Any] = {}
+
+    def walk(node: Any, name: str) -> None:
+        if isinstance(node, dict) and node:
+            for key, child in node.items():
+                walk(child, f"{name}.{key}" if name else key)
+        elif node != {}:
+            found[name] = node
+
+    content = OmegaConf.to_container(OmegaConf.create(text))
+    assert isinstance(content, dict)
+    content.pop("defaults", None)
+    walk(content, "")
+    return {prefix + name: value for name, value in found.items()}
+
+
+def values(composed: Any, names: Any) -> dict[str, Any]:
+    plain = OmegaConf.to_container(composed, resolve=False)
+    found = {}
+    for name in names:
+        node: Any = plain
+        for part in name.split("."):
+            node = node[part]
+        found[name] = node
+    return found
+
+
+def test_no_file_is_left_out() -> None:
+    covered = {f"{group}/{choice}" for _, group, choice in EVERY_CHOICE}
+    covered |= {f"experiment/{name}" for name in EXPERIMENTS} | SCHEMAS.keys() | {"no_output"}
+    actual = {str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml")}
+    assert actual == covered
+
+
+@pytest.mark.parametrize(("name", "group", "choice"), EVERY_CHOICE)
+def test_every_choice_takes_effect(name: str, group: str, choice: str) -> None:
+    bare = ["~experiment"] if name == "train" else []
+    composed = compose(name, f"{group}={choice}", *bare)
+    expected = leaves(CONF / group / f"{choice}.yaml", group)
+    assert values(composed, expected) == expected
+    assert isinstance(as_schema(composed, SCHEMAS[name]), SCHEMAS[name])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_becomes_a_config_that_survives_json(experiment: str) -> None:
+    composed = compose("train", f"experiment={experiment}")
+    expected = leaves(CONF / "experiment" / f"{experiment}.yaml", "")
+    assert values(composed, expected) == expected
+    config = as_schema(composed, TrainConfig)
+    assert "${" not in str(asdict(config))
+    assert train_config(json.loads(json.dumps(asdict(config))), "here") == config
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("objective", choices("objective"))
+def test_every_objective_runs_in_every_experiment(experiment: str, objective: str) -> None:
+    config = as_schema(
+        compose("train", f"experiment={experiment}", f"objective={objective}"), TrainConfig
+    )
+    own = leaves(CONF / "objective" / f"{objective}.yaml", "objective")
+    assert config.objective.kind == own["objective.kind"]
+    assert (config.search.vocabulary == "full") == (objective == "s2sa")
+
+
+OUT_OF_RANGE = [
+    ("data.format", "csv", "one of tsv, jsonl"),
+    ("data.tokenizer", "bpe", "one of basic_english"),
+    ("data.context_turns", 0, "at least 1"),
+    ("data.min_count", 0, "at least 1"),
+    ("data.vocabulary_size", 5, "at least 6"),
+    ("data.max_message_tokens", 0, "at least 1"),
+    ("data.max_response_tokens", -1, "at least 1"),
+    ("data.max_malformed_share", -0.5, "at least 0"),
+    ("data.workers", -1, "at least 0"),
+    ("model.embedding_size", 0, "at least 1"),
+    ("model.hidden_size", -3, "at least 1"),
+    ("model.bag_size", 0, "at least 1"),
+    ("model.predictor_size", 0, "at least 1"),
+    ("model.dropout", 1.0, "at least 0 and below 1"),
+    ("objective.kind", "gan", "one of cross_entropy, separate, joint"),
+    ("objective.baseline", "best", "one of none, running, leave_one_out"),
+    ("objective.price_form", "cubic", "one of logistic, linear"),
+    ("objective.pretrain_share", 1.5, "0..1"),
+    ("objective.momentum", 1.0, "0..1"),
+    ("objective.num_samples", 0, "at least 1"),
+    ("objective.num_samples", 1, "at least 2"),
+    ("objective.budget", -1.0, "at least 0"),
+    ("objective.price", 2.0, "one of objective.price and objective.budget"),
+    ("objective.budget_rate", math.nan, "at least 0"),
+    ("objective.negatives.kind", "some", "one of none, full, sampled"),
+    ("objective.negatives.weight", -1.0, "at least 0"),
+    ("objective.negatives.number", 0, "at least 1"),
+    ("optim.kind", "sgd", "one of adadelta, adamw"),
+    ("optim.decay", "step", "one of constant, inverse_sqrt, cosine"),
+    ("optim.lr", 0.0, "above 0"),
+    ("optim.lr", math.nan, "above 0"),
+    ("optim.warmup", -1, "at least 0"),
+    ("optim.warmup", 900, "below trainer.max_updates = 900"),
+    ("optim.clip_norm", -5.0, "at least 0"),
+    ("search.kind", "best", "one of greedy, beam, sampling"),
+    ("search.beam", 0, "at least 1"),
+    ("search.num_best", 21, "at most search.beam=20"),
+    ("search.min_length", 31, "at most search.max_length=30"),
+    ("search.temperature", 0.0, "above 0"),
+    ("search.top_p", 1.5, "above 0 and at most 1"),
+    ("search.length_penalty", math.inf, "a finite number"),
+    ("search.vocabulary", "half", "one of size, threshold, full"),
+    ("search.size", 0, "at least 1"),
+    ("search.threshold", 1.0, "between 0 and 1"),
+    ("trainer.max_updates", 0, "at least 1"),
+    ("trainer.max_minutes", -1.0, "at least 0"),
+    ("trainer.batch_size", 0, "exactly one of trainer.batch_size (pairs) and trainer.max_tokens"),
+    ("trainer.max_tokens", 100, "exactly one of trainer.batch_size (pairs) and trainer.max_tokens"),
+    ("trainer.keep", 0, "at least 1"),
+    ("trainer.seed", -1, "at least 0"),
+    ("trainer.progress", "loud", "one of bar, lines, none"),
+]
+
+
+@pytest.fixture(scope="module")
+def default() -> Any:
+    return compose("train")
+
+
+@pytest.mark.parametrize(("option", "value", "allowed"), OUT_OF_RANGE)
+def test_a_value_out_of_range_names_option_value_and_range(
+    default: Any, option: str, value: Any, allowed: str
+) -> None:
+    changed = default.copy()
+    OmegaConf.update(changed, option, value)
+    with pytest.raises(ConfigError) as caught:
+        as_schema(changed, TrainConfig)
+    message = str(caught.value)
+    assert option in message and allowed in message
+    assert (f"{value:g}" if isinstance(value, float) else str(value)) in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("generate", "format", "xml"),
+        ("generate", "batch_size", 0),
+        ("generate", "threads", -1),
+        ("evaluate", "split", "dev"),
+        ("evaluate", "limit", -1),
+        ("chat", "show_words", -1),
+    ],
+)
+def test_the_other_commands_check_their_options_too(name: str, option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{option} must be .*, got '?{value}"):
+        as_schema(compose(name, f"{option}={value}"), SCHEMAS[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "misspelt", "nearest"),
+    [
+        ("train", "objective.buget=3", "objective.budget"),
+        ("train", "objective.negatives.exponet=1", "objective.negatives.exponent"),
+        ("train", "max_updates=3", "trainer.max_updates"),
+        ("train", "trainer.max_update=3", "trainer.max_updates"),
+        ("train", "modle=small", "model"),
+        ("train", "experimnet=paper", "experiment"),
+        ("train", "+trainer.sede=3", "trainer.seed"),
+        ("prepare", "data.rot=x", "data.root"),
+        ("chat", "search.beem=3", "search.beam"),
+        ("generate", "inptu=x", "input"),
+        ("evaluate", "checkpont=x", "checkpoint"),
+    ],
+)
+def test_a_misspelt_option_names_the_nearest(name: str, misspelt: str, nearest: str) -> None:
+    key = misspelt.lstrip("+").split("=")[0]
+    with pytest.raises(ConfigError) as caught:
+        suggest(name, ["experiment=paper", misspelt] if name == "train" else [misspelt])
+    assert str(caught.value) == f"there is no option {key!r}: did you mean {nearest!r}?"
+
+
+@pytest.mark.parametrize("argument", ["+x=1", "zzzzqqqq=1"])
+def test_an_option_like_no_other_is_refused(argument: str) -> None:
+    # Hydra itself takes +x=1 and nobody would ever read it
+    with pytest.raises(ConfigError, match="there is no option '.*': --cfg job lists all options"):
+        suggest("train", [argument])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-m", "trainer.seed=1,2", "objective=s2sa,dvs2s", "optim.lr=range(1,3)"],
+        ["objective=s2sa", "search.vocabulary=full", "hydra.run.dir=x", "--cfg", "job"],
+        ["data.train=[a.tsv,b.tsv]", "+objective.budget=40", "~experiment"],
+        ["experiment=nosuch"],  # Hydra refuses it and lists those that exist
+    ],
+)
+def test_right_names_pass(arguments: list[str]) -> None:
+    suggest("train", arguments)
