@@ -8,6 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dvs2s.build import model_sizes
 from dvs2s.config import TrainConfig
+from dvs2s.devices import check_device
 from dvs2s.errors import CheckpointError, ConfigError, VocabularyError
 from dvs2s.model import Dvs2sModel
 from dvs2s.responder import Responder
@@ -25,8 +26,10 @@ def load(checkpoint: str | Path, *, device: str = "cpu") -> Responder:
         device: ``cpu``, ``cuda``, ``cuda:1``.
 
     Raises:
+        ConfigError: no such device here.
         CheckpointError: it is missing, damaged, or of another vocabulary than its model.
     """
+    check_device(device)
     folder = resolve(checkpoint, "best")
     config = read_train_config(folder)
     vocabulary = _own_vocabulary(folder)

@@ -13,7 +13,7 @@ from dvs2s.layers.decoder import Decoder
 from dvs2s.layers.encoder import Encoded, Encoder
 from dvs2s.layers.output import Output
 from dvs2s.layers.word_predictor import WordPredictor
-from dvs2s.text.specials import BOS, PAD, SPECIALS
+from dvs2s.text.specials import BOS, SPECIALS
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Dvs2sModel(nn.Module):
     def __init__(self, sizes: ModelSizes) -> None:
         super().__init__()
         self.sizes = sizes
-        self.embedding = nn.Embedding(sizes.vocabulary_size, sizes.embedding_size, padding_idx=PAD)
+        self.embedding = nn.Embedding(sizes.vocabulary_size, sizes.embedding_size)
         self.encoder = Encoder(sizes.embedding_size, sizes.hidden_size, dropout=sizes.dropout)
         self.decoder = Decoder(sizes.embedding_size, sizes.hidden_size, dropout=sizes.dropout)
         self.output = Output(sizes.hidden_size, sizes.vocabulary_size)

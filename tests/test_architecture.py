@@ -24,6 +24,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "answer": "",
         "dynamic_vocab": "",
         "paths": "errors",
+        "devices": "errors",
         "text": "",
         "text.specials": "",
         "text.normalise": "",
@@ -132,7 +133,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " text.specials text.tokenizer text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
-        "loading": "build config errors model responder text.vocabulary training.checkpoint",
+        "loading": "build config devices errors model responder text.vocabulary"
+        " training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
         " text.specials text.tokenizer",
@@ -144,13 +146,15 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli": "",
         "cli.configs": "config errors",
         "cli.entry": "errors paths",
-        "cli.runtime": "cli.configs errors loading responder",
+        "cli.output": "errors",
+        "cli.runtime": "cli.configs devices loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
-        "cli.train": "build cli.entry cli.runtime config data.corpus errors training.checkpoint"
+        "cli.train": "build cli.entry config data.corpus devices errors training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
-        "cli.evaluate": "build cli.configs cli.entry cli.runtime errors evaluation.report scoring",
-        "cli.generate": "answer cli.configs cli.entry cli.runtime errors",
+        "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
+        " errors evaluation.report responder scoring",
+        "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
     },
 )

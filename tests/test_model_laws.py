@@ -32,9 +32,6 @@ def model(seed: int = 0, dropout: float = 0.0) -> Dvs2sModel:
     network = Dvs2sModel(ModelSizes(WORDS, FIXED, 8, 12, 6, 10, dropout))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.4)  # far from uniform, so that searches differ
-    with torch.no_grad():
-        network.embedding.weight[0].zero_()
-        network.word_predictor.bag.weight[0].zero_()
     return network.eval()
 
 

@@ -2,16 +2,20 @@
 
 import json
 import sys
-from pathlib import Path
+from contextlib import ExitStack
 
 from tqdm import tqdm
 
 from dvs2s.build import prepared_data
 from dvs2s.cli.configs import EvaluateConfig
 from dvs2s.cli.entry import run
+from dvs2s.cli.output import open_output
 from dvs2s.cli.runtime import open_responder
+from dvs2s.config import SearchConfig
+from dvs2s.data.corpus import PreparedData
 from dvs2s.errors import DataError
 from dvs2s.evaluation.report import to_text
+from dvs2s.responder import Responder
 from dvs2s.scoring import Scored, score
 
 
@@ -24,6 +28,20 @@ def main(config: EvaluateConfig) -> None:
     data = prepared_data(source, progress=True)
     if config.split not in data.splits:
         raise DataError(f"{data.folder} has no split {config.split}: it has {data.splits}")
+    with ExitStack() as files:  # opened first: a bad name must not cost the whole evaluation
+        report = config.out and files.enter_context(open_output("out", config.out))
+        replies = config.replies and files.enter_context(open_output("replies", config.replies))
+        scored = _score(config, responder, data, search)
+        print(to_text([scored.report]), end="")
+        if report:
+            report.write(scored.report.to_json() + "\n")
+        if replies:
+            replies.writelines(_lines(scored))
+
+
+def _score(
+    config: EvaluateConfig, responder: Responder, data: PreparedData, search: SearchConfig
+) -> Scored:
     pairs = len(data.split(config.split))
     with tqdm(total=2 * (min(config.limit, pairs) or pairs), file=sys.stderr, disable=None) as bar:
         scored = score(
@@ -36,9 +54,7 @@ def main(config: EvaluateConfig) -> None:
             advance=bar.update,
         )
         bar.total = bar.n  # several responses to one message are one reply
-    print(to_text([scored.report]), end="")
-    _write(config.out, scored.report.to_json() + "\n")
-    _write(config.replies, "".join(_lines(scored)))
+    return scored
 
 
 def _lines(scored: Scored) -> list[str]:
@@ -55,17 +71,6 @@ def _lines(scored: Scored) -> list[str]:
         + "\n"
         for message, references, answer in rows
     ]
-
-
-def _write(name: str, text: str) -> None:
-    if not name:
-        return
-    path = Path(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
 
 
 if __name__ == "__main__":

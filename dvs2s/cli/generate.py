@@ -5,20 +5,19 @@ output has exactly one line for each line of input.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
-from typing import IO, TextIO
+from typing import IO
 
 from tqdm import tqdm
 
 from dvs2s.answer import Answer
 from dvs2s.cli.configs import GenerateConfig
 from dvs2s.cli.entry import run
+from dvs2s.cli.output import open_output
 from dvs2s.cli.runtime import open_responder
 from dvs2s.errors import DataError
 
@@ -28,11 +27,12 @@ def main(config: GenerateConfig) -> None:
     responder = open_responder(config)
     search = responder.search_config(**config.search.given())
     as_json = config.format == "jsonl" or (config.format == "auto" and search.num_best > 1)
-    with _open_input(config.input) as lines, _open_output(config.output) as out:
+    with _open_input(config.input) as lines, open_output("output", config.output) as out:
         bar = tqdm(unit=" messages", file=sys.stderr, disable=None)
         for batch in _batches(lines, config.batch_size):
             for answer in responder.answers(batch, search):
                 print(_json(answer) if as_json else _line(answer), file=out)
+            out.flush()
             bar.update(len(batch))
         bar.close()
 
@@ -68,29 +68,6 @@ def _open_input(name: str) -> Iterator[IO[bytes]]:
         raise DataError(f"cannot read input={name}: {error.strerror}") from error
     with file:
         yield file
-
-
-@contextmanager
-def _open_output(name: str) -> Iterator[TextIO]:
-    """Yields where replies go; a file takes its name only when it is complete."""
-    if name == "-":
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    if Path(name).is_dir():
-        raise DataError(f"cannot write output={name}: it is a folder")
-    partial = Path(f"{name}.part")
-    try:
-        file = open(partial, "w", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write output={name}: {error.strerror}") from error
-    try:
-        with file:
-            yield file
-        os.replace(partial, name)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 if __name__ == "__main__":

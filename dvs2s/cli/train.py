@@ -10,9 +10,9 @@ from torch import nn
 
 from dvs2s.build import loader, new_model, new_objective, new_optimizer, prepared_data
 from dvs2s.cli.entry import Interrupted, run
-from dvs2s.cli.runtime import say_kernels, set_up
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
+from dvs2s.devices import check_device, say_kernels
 from dvs2s.errors import CheckpointError
 from dvs2s.training.checkpoint import prepare_run, read_config
 from dvs2s.training.lock import RunLock
@@ -41,7 +41,9 @@ def main(config: TrainConfig) -> float | None:
     Raises:
         Interrupted: a signal came; the state is saved.
     """
-    set_up(config.trainer.device, config.trainer.threads)
+    check_device(config.trainer.device)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
     run_dir = Path(config.trainer.run)
     with RunLock(run_dir):
         outcome = train_run(config, run_dir)

@@ -65,12 +65,12 @@ class Encoder(nn.Module):
         """
         if bool((lengths < 1).any()):
             raise ValueError("lengths has a 0: a message needs at least one word (use <unk>)")
-        embedded = self.dropout(embedded)
+        mask = torch.arange(embedded.shape[1], device=lengths.device)[None] < lengths[:, None]
+        embedded = self.dropout(embedded) * mask[..., None]
         packed = pack_padded_sequence(
             embedded, lengths.cpu(), batch_first=True, enforce_sorted=False
         )
         outputs, last = self.rnn(packed)
         states, _ = pad_packed_sequence(outputs, batch_first=True, total_length=embedded.shape[1])
         final = torch.cat([last[0], last[1]], dim=-1)  # (B, 2H)
-        mask = torch.arange(embedded.shape[1], device=lengths.device)[None] < lengths[:, None]
         return Encoded(self.dropout(states), embedded, mask, self.dropout(final), messages)

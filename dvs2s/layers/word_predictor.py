@@ -37,7 +37,7 @@ class WordPredictor(nn.Module):
         super().__init__()
         self.num_fixed = num_fixed
         num_content = vocabulary_size - num_fixed
-        self.bag = nn.Embedding(vocabulary_size, bag_size, padding_idx=0)
+        self.bag = nn.Embedding(vocabulary_size, bag_size)
         self.hidden = nn.Linear(2 * source_size + bag_size, hidden_size)
         self.output = nn.Linear(hidden_size, num_content)
         self.repetition = nn.Parameter(torch.ones(num_content))
@@ -77,7 +77,7 @@ class WordPredictor(nn.Module):
         counts = words.sum(1)  # (B, 1)
         mean = encoded.states.sum(1) / counts  # states are 0 at padding
         peak = encoded.states.masked_fill(~words, -1.0).amax(1)  # GRU states lie in (-1, 1)
-        bag = self.bag(encoded.messages).sum(1) / counts.sqrt()  # padding embeds to 0
+        bag = (self.bag(encoded.messages) * words).sum(1) / counts.sqrt()
         inputs = self.dropout(torch.cat([mean, peak, bag], dim=-1))
         logits: Tensor = self.output(self.dropout(torch.tanh(self.hidden(inputs))))
         return logits + self.repetition * self._mentioned(encoded.messages, logits)

@@ -188,13 +188,13 @@ def test_evaluation_equals_a_slow_computation(
 ) -> None:
     data = prepared_data(compose("train", *tiny).data, progress=False)
     search = bot.search_config(size=31, kind="greedy")
-    scored = [
-        score(bot, data, split="test", search=search, batch_size=size).report.metrics
-        for size in (1, 7)
-    ]
+    both = [score(bot, data, split="test", search=search, batch_size=size) for size in (1, 7)]
+    scored = [one.report.metrics for one in both]
     for name, value in scored[0].items():
         if name != "ms per reply":
             assert scored[1][name] == pytest.approx(value, abs=1e-4), name
+    for message, answer in zip(both[0].messages, both[0].answers, strict=True):
+        assert answer.replies == bot.reply(message, size=31, kind="greedy").replies
 
     corpus = data.split("test")
     nats, inside_nats, words, inside, content, hits = 0.0, 0.0, 0, 0, 0, 0

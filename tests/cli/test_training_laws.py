@@ -70,7 +70,8 @@ def test_a_seed_is_a_run(
     assert other["model"] != expected["model"] and other["metrics"] != expected["metrics"]
 
 
-@pytest.mark.parametrize("stop_at", [1, BOUNDARY - 1, BOUNDARY + 1])
+# At update 12 a validation is due: the resumed run begins with it, in the second stage.
+@pytest.mark.parametrize("stop_at", [BOUNDARY - 1, BOUNDARY + 1, 12])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     command: Command,
     tiny: tuple[str, ...],

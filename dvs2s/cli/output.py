@@ -1,0 +1,42 @@
+"""Files that a command writes: complete, or not there."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from dvs2s.errors import DataError
+
+
+@contextmanager
+def open_output(option: str, name: str) -> Iterator[TextIO]:
+    """Yields where to write; a file takes its name only when everything is in it.
+
+    Args:
+        option: what the file is called on the command line, for the error.
+        name: a path, or ``-`` for standard output. Missing folders are made.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    if name == "-":
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    if Path(name).is_dir():
+        raise DataError(f"cannot write {option}={name}: it is a folder")
+    partial = Path(f"{name}.part")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        file = open(partial, "w", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write {option}={name}: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+        os.replace(partial, name)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
