@@ -27,4 +27,6 @@ def check_device(device: str) -> None:
 
 def say_kernels(device: str) -> None:
     """Says which kernels serve the sparse softmax on this device."""
-    logger.info("sparse softmax on %s: PyTorch reference kernels", device)
+    logger.info(
+        "sparse softmax on %s: PyTorch reference kernels (there is no compiled extension)", device
+    )

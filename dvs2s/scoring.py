@@ -21,6 +21,9 @@ from dvs2s.validation import count_recall, new_recall
 
 Advance = Callable[[int], object]
 
+PAPER_NAMES = {"cross_entropy": "S2SA", "separate": "S-DVS2S", "joint": "DVS2S"}
+"""What the paper calls the models of each ``objective.kind``."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -45,6 +48,7 @@ def score(
     *,
     split: str,
     search: SearchConfig,
+    name: str = "",
     limit: int = 0,
     batch_size: int = 32,
     advance: Advance = lambda pairs: None,
@@ -56,6 +60,7 @@ def score(
         data: prepared with the responder's vocabulary.
         split: train, valid or test.
         search: how to reply, and which T.
+        name: of the report; empty for the model's name in the paper.
         limit: pairs from the start of the split; 0 for all.
         batch_size: messages at a time.
         advance: told how many pairs or messages are done, for a progress bar.
@@ -82,7 +87,9 @@ def score(
     metrics["ms per reply"] = 1000 * seconds / max(len(replies), 1)
     messages = [" ".join(decode(corpus.message(i).tolist())) for i in firsts]
     notes = {"BLEU": scores.signature, "pairs": str(count), "search": _describe(search)}
-    report = Report(responder.config.objective.kind, len(replies), metrics, notes)
+    report = Report(
+        name or PAPER_NAMES[responder.config.objective.kind], len(replies), metrics, notes
+    )
     return Scored(report, messages, references, answers)
 
 

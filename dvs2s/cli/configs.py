@@ -86,6 +86,7 @@ class EvaluateConfig(CheckpointConfig):
     batch_size: int = 32
     out: str = ""
     replies: str = ""
+    name: str = ""
     data_root: str = ""
 
     def __post_init__(self) -> None:

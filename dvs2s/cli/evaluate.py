@@ -49,6 +49,7 @@ def _score(
             data,
             split=config.split,
             search=search,
+            name=config.name,
             limit=config.limit,
             batch_size=config.batch_size,
             advance=bar.update,

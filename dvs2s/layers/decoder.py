@@ -11,7 +11,7 @@ class Decoder(nn.Module):
     """s_l = GRU([E y_{l-1}; c_l], s_{l-1}), with c_l attended from s_{l-1}.
 
     It attends to the encoder's states with the words' embeddings beside them, which lets it use a
-    word long before the encoder has learnt to carry it (benchmarks/results/ablation.md).
+    word long before the encoder has learnt to carry it (docs/log.md).
 
     The GRU's input weights are kept apart for the word and for the context, so that the word part
     is one product over a whole response in training and the context part one product an input.

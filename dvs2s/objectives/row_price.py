@@ -16,7 +16,7 @@ class RowPrice(nn.Module):
     The bound alone has no taste for a small T (docs/model.md): smallness is asked for here.
     ``linear`` charges μ · E|T|; a blind predictor then settles at β = min(1, p / μ), and its
     gradient vanishes at both ends. ``logistic`` charges μ · Σ -log(1 - β), which agrees with it
-    for small β and settles at β = p / (p + μ): it learns faster (benchmarks/results/predictor.md).
+    for small β and settles at β = p / (p + μ): it learns faster (docs/log.md).
 
     Args:
         form: ``logistic`` or ``linear``.
