@@ -1,6 +1,8 @@
 # make chat    environment, default model, a conversation in the terminal
 # make test    environment, every test
 # make check   format, lint, types, as CI does
+# make format  mends format and lint
+# make clean   removes the environment and caches; runs/ and prepared/ stay
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 train: $(MODEL)
 
 $(MODEL): $(STAMP)
-	@echo "training the default model in $(RUN) (at most two minutes; kept for the next start)" >&2
+	@echo "training the default model in $(RUN) (about two minutes on two cores; kept for the next start)" >&2
 	@$(BIN)/python -m dvs2s.cli.train >&2
 	@touch $@
 
@@ -46,4 +48,4 @@ format: $(STAMP)
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs prepared .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

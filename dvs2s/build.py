@@ -20,6 +20,7 @@ from dvs2s.objectives.prior import price_for_budget, prior_beta
 from dvs2s.objectives.row_price import RowPrice
 from dvs2s.objectives.separate import Separate
 from dvs2s.objectives.word_loss import Negatives, WordLoss
+from dvs2s.objectives.words import Words
 from dvs2s.paths import embedded_corpus
 from dvs2s.text.torchtext_adapter import load_vectors
 from dvs2s.text.vocabulary import Vocabulary
@@ -87,6 +88,8 @@ def new_model(config: TrainConfig, data: PreparedData) -> Dvs2sModel:
     model = Dvs2sModel(model_sizes(config.model, data.vocabulary))
     if config.data.vectors:
         _set_vectors(model, Path(config.data.vectors), data.vocabulary)
+    if config.objective.kind == "cross_entropy":
+        return model
     negatives, price = _word_rules(config.objective, data)
     form = config.objective.price_form
     beta = prior_beta(content_shares(data), negatives, price, form)  # type: ignore[arg-type]
@@ -114,6 +117,8 @@ def new_objective(config: TrainConfig, model: Dvs2sModel, data: PreparedData) ->
         budget=options.budget,
         rate=options.budget_rate,
     )
+    if options.kind == "words":
+        return Words(model, word_loss=word_loss, price=row_price)
     if options.kind == "separate":
         return Separate(model, word_loss=word_loss, price=row_price)
     joint = JointOptions(
@@ -135,7 +140,8 @@ def _word_rules(options: ObjectiveConfig, data: PreparedData) -> tuple[Negatives
     if not fixed < options.budget < words:
         raise ConfigError(
             f"objective.budget must lie between the {fixed} special and function words and the "
-            f"vocabulary's {words}, got {options.budget:g}"
+            f"vocabulary's {words}, got {options.budget:g}: set objective.budget=N and "
+            f"search.size=N in between"
         )
     content, form = options.budget - fixed, options.price_form
     price = price_for_budget(content_shares(data), negatives, content, form)  # type: ignore[arg-type]
@@ -161,11 +167,13 @@ def new_optimizer(
     """Returns the optimiser and its learning-rate rule."""
     parameters = list(objective.parameters())
     if config.kind == "adadelta":
-        optimizer = schedules.adadelta(parameters, lr=config.lr)
+        optimizer = schedules.adadelta(parameters, lr=config.lr, weight_decay=config.weight_decay)
         return optimizer, schedules.HalveOnPlateau(
             config.lr, patience=config.patience, min_lr=config.min_lr
         )
-    adamw = schedules.adamw(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    adamw = schedules.adamw(
+        parameters, lr=config.lr, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+    )
     rule = schedules.WarmUp(
         config.lr,
         warmup=config.warmup,

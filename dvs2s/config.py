@@ -104,7 +104,7 @@ class ObjectiveConfig:
     budget_rate: float = 0.05
 
     def __post_init__(self) -> None:
-        _one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint"))
+        _one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint", "words"))
         _one_of(self, "objective", "baseline", ("none", "running", "leave_one_out"))
         _one_of(self, "objective", "price_form", ("logistic", "linear"))
         _at_least(self, "objective", 0, "full_weight", "price", "budget", "budget_rate")
@@ -119,7 +119,7 @@ class ObjectiveConfig:
                 f"objective.pretrain_share must lie in 0..1, got {self.pretrain_share:g}"
             )
         if not 0 <= self.momentum < 1:
-            raise ConfigError(f"objective.momentum must lie in 0..1, got {self.momentum:g}")
+            raise ConfigError(f"objective.momentum must be 0 to below 1, got {self.momentum:g}")
         if self.kind == "joint" and self.baseline == "leave_one_out" and self.num_samples < 2:
             raise ConfigError(
                 "objective.baseline=leave_one_out needs objective.num_samples of at least 2, "
@@ -133,6 +133,7 @@ class OptimConfig:
 
     kind: str = "adamw"
     lr: float = 1e-3
+    beta2: float = 0.999
     weight_decay: float = 0.01
     warmup: int = 200
     decay: str = "cosine"
@@ -145,6 +146,8 @@ class OptimConfig:
         _one_of(self, "optim", "decay", ("constant", "inverse_sqrt", "cosine"))
         _at_least(self, "optim", 0, "weight_decay", "warmup", "min_lr", "clip_norm")
         _at_least(self, "optim", 1, "patience")
+        if not 0 <= self.beta2 < 1:
+            raise ConfigError(f"optim.beta2 must be at least 0 and below 1, got {self.beta2:g}")
         if not self.lr > 0:
             raise ConfigError(f"optim.lr must be above 0, got {self.lr:g}")
 
@@ -175,6 +178,13 @@ class SearchConfig:
         _at_least(self, "search", 1, "size")
         if not 0 < self.threshold < 1:
             raise ConfigError(f"search.threshold must lie between 0 and 1, got {self.threshold:g}")
+        if not 0 <= self.alpha < float("inf"):
+            raise ConfigError(f"search.alpha must be 0 or more, got {self.alpha:g}")
+        if self.alpha and self.vocabulary != "size":
+            raise ConfigError(
+                f"search.alpha={self.alpha:g} ranks words for search.vocabulary=size only, "
+                f"got {self.vocabulary}: set search.alpha=0"
+            )
         try:
             self.options()
         except ValueError as error:

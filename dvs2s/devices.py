@@ -1,6 +1,7 @@
 """Which device a command may run on, and which kernels serve it."""
 
 import logging
+import re
 
 import torch
 
@@ -9,20 +10,24 @@ from dvs2s.errors import ConfigError
 logger = logging.getLogger("dvs2s")
 
 
-def check_device(device: str) -> None:
+def check_device(device: str, option: str = "device") -> None:
     """Checks that a device is there.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        option: what it is called where it was given, for the error.
 
     Raises:
         ConfigError: no such device here.
     """
-    kind = device.split(":", 1)[0]
-    if kind not in ("cpu", "cuda"):
-        raise ConfigError(f"device must be cpu, cuda or cuda:N, got {device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device={device} asks for a GPU and torch sees none: use device=cpu")
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if match is None:
+        raise ConfigError(f"{option} must be cpu, cuda or cuda:N, got {device!r}")
+    count = torch.cuda.device_count()
+    if device != "cpu" and int(match[1] or 0) >= count:
+        raise ConfigError(
+            f"{option}={device} asks for a GPU and torch sees {count}: set {option}=cpu"
+        )
 
 
 def say_kernels(device: str) -> None:

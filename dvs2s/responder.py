@@ -16,8 +16,9 @@ from dvs2s.config import SearchConfig, TrainConfig
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.decoding.search import Hypothesis, search
 from dvs2s.decoding.session import Session
+from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
-from dvs2s.selection import Selector
+from dvs2s.selection import Selector, check_size
 from dvs2s.text.specials import SEP, SPECIALS
 from dvs2s.text.tokenizer import get_tokenizer
 from dvs2s.text.vocabulary import Vocabulary
@@ -71,7 +72,8 @@ class Responder:
         Raises:
             ConfigError: a setting out of range.
             TypeError: a name that is no search setting.
-            ValueError: a dynamic vocabulary asked of a model without a word predictor.
+            ValueError: a dynamic vocabulary asked of a model without a word predictor, or one
+                smaller than the special and function words.
         """
         config = replace(self.config.search, **overrides)
         if config.vocabulary != "full" and not self.has_word_predictor:
@@ -79,6 +81,7 @@ class Responder:
                 f"search.vocabulary={config.vocabulary} needs a word predictor, which this plain "
                 f"seq2seq model lacks: use search.vocabulary=full"
             )
+        check_size(config, self.vocabulary)
         return config
 
     def reply(
@@ -143,7 +146,7 @@ class Responder:
         with watch.stage("encode"):
             encoded = self.model.encode(batch.messages, batch.message_lengths)
         with watch.stage("predict"):
-            log_odds = self.model.predict_words(encoded)
+            log_odds = self.log_odds(encoded)
         with watch.stage("select"):
             allowed = self._membership(allow).expand(size, -1) if allow else None
             vocab = self.selector(config, log_odds, batch.messages, allowed)
@@ -163,21 +166,33 @@ class Responder:
             for i in range(size)
         ]
 
+    def log_odds(self, encoded: Encoded) -> Tensor:
+        """Returns the logits of β; for a model without word prediction every word is certain."""
+        if self.has_word_predictor:
+            return self.model.predict_words(encoded)
+        return encoded.final.new_full(
+            (encoded.final.shape[0], self.vocabulary.num_content), float("inf")
+        )
+
     def batch(self, messages: Sequence[Message]) -> Batch:
         """Returns the messages as ids, on the model's device."""
         arrays = [np.asarray(self.encode_message(m), dtype=np.int64) for m in messages]
         return make_batch(arrays, None, range(len(arrays))).to(self.device)
 
     def encode_message(self, message: Message) -> list[int]:
-        """Returns the ids of a message: its last turns joined by <sep>, the last words kept."""
+        """Returns the ids of a message: its last turns joined by <sep>, the last words kept.
+
+        The same ids as ``dvs2s.data.prepare`` makes of it; empty turns are left out.
+        """
         turns = [message] if isinstance(message, str) else list(message)
         if not turns:
             raise ValueError("message has no turn: pass a text or at least one turn")
         ids: list[int] = []
-        for turn in turns[-self.config.data.context_turns :]:
+        for turn in [t for t in turns if t.strip()][-self.config.data.context_turns :]:
             words = self.vocabulary.encode(self._tokenizer.tokenize(turn))
             ids += ([SEP] if ids else []) + list(words)
-        return ids[-self.config.data.max_message_tokens :]
+        ids = ids[-self.config.data.max_message_tokens :]
+        return ids[1:] if len(ids) > 1 and ids[0] == SEP else ids  # as preparation does
 
     def detokenize(self, tokens: Sequence[str]) -> str:
         """Returns the words as a person would write them."""

@@ -8,6 +8,19 @@ from dvs2s.dynamic_vocab import DynamicVocab, select_words
 from dvs2s.text.vocabulary import Vocabulary
 
 
+def check_size(search: SearchConfig, vocabulary: Vocabulary) -> None:
+    """Checks that T has room for the words that are always in.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if search.vocabulary == "size" and search.size < vocabulary.num_fixed:
+        raise ValueError(
+            f"search.size must be at least the {vocabulary.num_fixed} special and function words "
+            f"that are always in, got {search.size}: set search.size={vocabulary.num_fixed} or more"
+        )
+
+
 class Selector:
     """Chooses T as ``search.vocabulary`` and its companions say.
 

@@ -1,5 +1,7 @@
 """What a run measures on its validation split, and the replies that it shows."""
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
@@ -14,9 +16,11 @@ from dvs2s.evaluation.vocabulary import VocabularyRecall
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
 from dvs2s.objectives.terms import LossTerms
-from dvs2s.selection import Selector
+from dvs2s.selection import Selector, check_size
 from dvs2s.text.specials import EOS, SPECIALS, UNK
 from dvs2s.text.tokenizer import get_tokenizer
+
+logger = logging.getLogger("dvs2s")
 
 
 def static_ranks(data: PreparedData) -> Tensor:
@@ -50,16 +54,23 @@ class Validation:
     """The ``validate`` and ``samples`` of a training loop.
 
     ``loss`` is the negative bound a response word for a model that is trained jointly (the same
-    measure in both of its stages), and the cross-entropy for the others.
+    measure in both of its stages), the cross-entropy for the others with a decoder, and the word
+    loss for the word predictor alone.
 
     Args:
         config: the run's.
         objective: owns the model as ``objective.model``.
         data: the prepared corpus; without a ``valid`` split its training split is measured.
+
+    Raises:
+        ValueError: ``search.size`` has no room for the function words.
     """
 
     def __init__(self, config: TrainConfig, objective: nn.Module, data: PreparedData) -> None:
         self._config, self._objective, self._data = config, objective, data
+        check_size(config.search, data.vocabulary)
+        if "valid" not in data.splits:
+            logger.warning("no valid split: the training split is measured; set data.valid")
         self._device = torch.device(config.trainer.device)
         self._corpus: PairCorpus = data.split("valid" if "valid" in data.splits else "train")
         self._selector = Selector(data.vocabulary, self._device)
@@ -79,7 +90,7 @@ class Validation:
                 _, vocab = self._choose(batch.messages, batch.message_lengths)
                 count_recall(recall, batch, vocab)
         values = {name: value / tokens for name, value in sums.items()}
-        values["loss"] = values.get("bound", values["nll"])
+        values["loss"] = next(values[name] for name in ("bound", "nll", "loss") if name in values)
         if self._config.search.vocabulary != "full":
             scores = recall.result()
             values["recall/tokens"] = scores.dynamic.tokens

@@ -302,7 +302,7 @@ def test_a_wrong_command_does_not_compose(arguments: list[str]) -> None:
 
 
 def test_a_sweep_composes_each_job() -> None:
-    jobs = compose("dvs2s.cli.train", ["--multirun", "trainer.seed=0,1", "model=small,medium"])
+    jobs = compose("dvs2s.cli.train", ["--multirun", "trainer.seed=0,1", "model=small,middle"])
     assert [(j.trainer.seed, j.model.hidden_size) for j in jobs] == [
         (0, 192),
         (0, 384),

@@ -70,6 +70,7 @@ def test_padding_and_batch_mates_change_nothing(options: SearchOptions) -> None:
     network, together = model(), batch([7, 1, 4, 9, 2])
     chosen = torch.rand(5, WORDS, generator=torch.Generator().manual_seed(2)) < 0.5
     chosen[:, :FIXED] = True
+    chosen[1] = True  # one with every word among others
     found = replies(
         network,
         together.messages,

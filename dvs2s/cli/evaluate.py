@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -25,7 +26,9 @@ def main(config: EvaluateConfig) -> None:
     search = responder.search_config(**config.search.given())
     source = responder.config.data
     source.root = config.data_root or source.root
-    data = prepared_data(source, progress=True)
+    # what is there is used as it is: preparing again could take the run its data away
+    folder = Path(source.prepared)
+    data = PreparedData.open(folder) if folder.is_dir() else prepared_data(source, progress=True)
     if config.split not in data.splits:
         raise DataError(f"{data.folder} has no split {config.split}: it has {data.splits}")
     with ExitStack() as files:  # opened first: a bad name must not cost the whole evaluation

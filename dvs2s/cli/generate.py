@@ -29,10 +29,14 @@ def main(config: GenerateConfig) -> None:
     as_json = config.format == "jsonl" or (config.format == "auto" and search.num_best > 1)
     with _open_input(config.input) as lines, open_output("output", config.output) as out:
         bar = tqdm(unit=" messages", file=sys.stderr, disable=None)
+        done = 0
         for batch in _batches(lines, config.batch_size):
-            for answer in responder.answers(batch, search):
+            # a line's seed is its number, so that equal lines get samples of their own
+            seeds = range(done, done + len(batch))
+            for answer in responder.answers(batch, search, input_seeds=seeds):
                 print(_json(answer) if as_json else _line(answer), file=out)
             out.flush()
+            done += len(batch)
             bar.update(len(batch))
         bar.close()
 

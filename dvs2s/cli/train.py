@@ -41,7 +41,7 @@ def main(config: TrainConfig) -> float | None:
     Raises:
         Interrupted: a signal came; the state is saved.
     """
-    check_device(config.trainer.device)
+    check_device(config.trainer.device, "trainer.device")
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     run_dir = Path(config.trainer.run)

@@ -83,8 +83,8 @@ class Session:
     def _rows(self) -> tuple[Tensor, Tensor]:
         """Returns the rows and biases that the inputs need, gathered once."""
         projection = self.model.output.projection
-        if self.num_slots == self.vocab.vocabulary_size:
-            return projection.weight, projection.bias
+        if bool((self.vocab.lengths == self.vocab.vocabulary_size).all()):
+            return projection.weight, projection.bias  # slots are words: nothing to gather
         bias = projection.bias[self.vocab.ids].masked_fill(~self.vocab.keep, float("-inf"))
         return projection.weight[self.vocab.ids], bias
 

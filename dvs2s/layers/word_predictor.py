@@ -76,7 +76,7 @@ class WordPredictor(nn.Module):
         words = encoded.mask[..., None]  # (B, S, 1)
         counts = words.sum(1)  # (B, 1)
         mean = encoded.states.sum(1) / counts  # states are 0 at padding
-        peak = encoded.states.masked_fill(~words, -1.0).amax(1)  # GRU states lie in (-1, 1)
+        peak = encoded.states.masked_fill(~words, -torch.inf).amax(1)
         bag = (self.bag(encoded.messages) * words).sum(1) / counts.sqrt()
         inputs = self.dropout(torch.cat([mean, peak, bag], dim=-1))
         logits: Tensor = self.output(self.dropout(torch.tanh(self.hidden(inputs))))

@@ -64,5 +64,6 @@ class Baseline(nn.Module):
         return self.get_buffer("mean") / weight.clamp_min(1e-8)
 
     def _observe(self, reward: Tensor) -> None:
-        self.get_buffer("mean").lerp_(reward.float(), 1 - self.momentum)
-        self.get_buffer("weight").lerp_(torch.ones_like(reward.float()), 1 - self.momentum)
+        mean, weight = self.get_buffer("mean"), self.get_buffer("weight")
+        mean.lerp_(reward.to(mean.dtype), 1 - self.momentum)
+        weight.lerp_(torch.ones_like(weight), 1 - self.momentum)

@@ -65,6 +65,11 @@ class Joint(nn.Module):
         self.word_loss, self.price, self.baseline = word_loss, price, baseline
         self.joint = options.pretrain_updates == 0
 
+    @property
+    def stage(self) -> int:
+        """0 in pre-training, 1 in joint training."""
+        return int(self.joint)
+
     def begin_update(self, update: int) -> None:
         """Chooses the stage of the update (1 is the first)."""
         self.joint = update > self.options.pretrain_updates

@@ -55,7 +55,8 @@ def price_for_budget(
         form: of the price.
 
     Returns:
-        μ in 1e-7..1, by bisection on its logarithm; the smallest when even that is too few.
+        μ in 1e-7..1, by bisection on its logarithm: the smallest when even that leaves fewer
+        words than the budget (strong negatives), the largest when even that leaves more.
     """
     low, high = -7.0, 0.0
     for _ in range(60):

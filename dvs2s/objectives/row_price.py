@@ -22,7 +22,7 @@ class RowPrice(nn.Module):
         form: ``logistic`` or ``linear``.
         price: μ >= 0, nats; with a budget, where μ starts.
         budget: E|T| to settle at, function words counted; 0 switches it off.
-        rate: log μ moves by rate · (E|T| - budget) / budget an update.
+        rate: log μ moves by rate · (E|T| - budget) / budget a batch.
 
     Raises:
         ValueError: an unknown form or a negative argument.

@@ -15,7 +15,8 @@ class Separate(nn.Module):
     """S-DVS2S: the same two losses, trained apart.
 
     The decoder sees full-vocabulary cross-entropy only and the word predictor its log loss only,
-    on encoder states that it does not change; the decoder is therefore exactly S2SA's.
+    on encoder states that it does not change; the decoder is therefore S2SA's, but for the clipping
+    of gradients, whose norm is taken over both.
 
     Args:
         model: the network.

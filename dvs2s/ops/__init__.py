@@ -1,7 +1,7 @@
 """Operators on a vocabulary that differs from input to input.
 
-``reference`` says what they mean in plain PyTorch and is what serves every device today;
-``monte_carlo`` is the form that training uses.
+``reference`` says what they mean, in plain PyTorch, and is what everything is tested against;
+``monte_carlo`` is the form that training and evaluation use.
 """
 
 from dvs2s.ops.monte_carlo import monte_carlo_cross_entropy

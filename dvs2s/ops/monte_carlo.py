@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # exp underflows in float32 at about 1e-38; a partition sum below this has lost its digits, so
 # its row is computed again with a maximum of its own.
@@ -25,7 +26,7 @@ def monte_carlo_cross_entropy(
         weight: (V, H), one row a word.
         bias: (V,).
         membership: (B, M, V) bool, True where a word is in the vocabulary. A target that is not
-            in a vocabulary has probability above one there: keep the targets in.
+            in a vocabulary may get a probability above one there: keep the targets in.
         targets: (B, R) int64 words in 0..V-1.
 
     Returns:
@@ -67,6 +68,7 @@ class _MonteCarlo(torch.autograd.Function):
         return (normaliser - gold).transpose(1, 2).contiguous()  # (B, M, R)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, membership, targets, exps, sums, normaliser, *weak = ctx.saved_tensors
         grad = grads[0].transpose(1, 2)  # (B, R, M)

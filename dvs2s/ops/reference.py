@@ -63,3 +63,8 @@ def _check(hidden: Tensor, weight: Tensor, bias: Tensor, ids: Tensor, lengths: T
         raise ValueError(
             f"lengths must be (B,) = {tuple(ids.shape[:1])}, got {tuple(lengths.shape)}"
         )
+    if not bool(((lengths >= 1) & (lengths <= ids.shape[1])).all()):
+        raise ValueError(f"lengths must lie in 1..{ids.shape[1]}, got {lengths.tolist()}")
+    used = torch.arange(ids.shape[1], device=ids.device)[None] < lengths[:, None]
+    if not bool(((ids >= 0) & (ids < weight.shape[0]) | ~used).all()):
+        raise ValueError(f"ids must lie in 0..{weight.shape[0] - 1}: use the weights' own words")

@@ -79,6 +79,9 @@ _CHINESE = frozenset(
 RULES = ("english", "jieba_tags", "list:<file>", "rank:<n>")
 
 
+_RARE = 20_000
+
+
 def check_rule(rule: str) -> None:
     """Checks a rule's spelling without reading anything.
 
@@ -98,6 +101,9 @@ def check_rule(rule: str) -> None:
 
 def split(words: Sequence[tuple[str, int]], rule: str) -> frozenset[str]:
     """Returns the function words among the given words.
+
+    A word of a closed class that is rarer than one token in 20,000 ("whom", "hers") stays a content
+    word under the first two rules: in every vocabulary it would only take a likelier word's place.
 
     Rules:
         `english`: the list in this module, made for the basic_english tokeniser (other tokenisers'
@@ -122,13 +128,19 @@ def split(words: Sequence[tuple[str, int]], rule: str) -> frozenset[str]:
     kind, _, argument = rule.partition(":")
     match kind:
         case "english":
-            return frozenset(word for word, _ in words if word.lower() in ENGLISH)
+            return frozenset(word for word, _ in _common(words) if word.lower() in ENGLISH)
         case "jieba_tags":
-            return _by_tag(words)
+            return _by_tag(_common(words))
         case "list":
             return _read_list(Path(argument)) & frozenset(word for word, _ in words)
         case _:
             return frozenset(word for word, _ in words[: int(argument)])
+
+
+def _common(words: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Returns the words that are not rarer than one token in `_RARE`."""
+    total = sum(count for _, count in words)
+    return [(word, count) for word, count in words if count * _RARE >= total]
 
 
 def _by_tag(words: Sequence[tuple[str, int]]) -> frozenset[str]:

@@ -87,6 +87,9 @@ def train(
 ) -> Outcome:
     """Trains ``objective`` and returns how that ended; the end is saved whatever it is.
 
+    An objective of several stages says in ``stage`` in which it is: bests of different stages do
+    not compete, so that what is kept comes from the last one.
+
     Each update: ``objective.begin_update(update)`` where there is such a method, torch seeded
     by (seed, update, rank), forward and backward over ``accumulate`` batches, clip, step.
     SIGINT and SIGTERM stop after the update at hand.
@@ -232,6 +235,9 @@ class _Run:
         loss = float(values["loss"])
         self.tracker.log(state.update, {f"valid/{name}": v for name, v in values.items()}, texts)
         self.schedule.observe(loss)
+        stage = int(getattr(self.objective, "stage", 0))
+        if stage != state.stage:  # a model of an earlier stage is not what the run is for
+            state.best_loss, state.waited, state.stage = None, 0, stage
         # False for NaN and for infinity, which are never a best.
         is_best = loss < (float("inf") if state.best_loss is None else state.best_loss)
         state.best_loss = loss if is_best else state.best_loss

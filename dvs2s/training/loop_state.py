@@ -42,6 +42,7 @@ class LoopState:
         validated: the update of the last validation.
         best_loss: lowest validation loss, None before the first.
         waited: validations since the best.
+        stage: the objective's stage at the last validation; a best is one of its stage.
         skipped: updates skipped in the whole run.
         skipped_in_a_row: updates skipped since the last one made.
         seconds: time spent, earlier processes included.
@@ -52,6 +53,7 @@ class LoopState:
     validated: int = 0
     best_loss: float | None = None
     waited: int = 0
+    stage: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
     seconds: float = 0.0

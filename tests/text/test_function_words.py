@@ -28,6 +28,9 @@ def test_english_rule_takes_only_given_words() -> None:
 
 def test_rank_rule() -> None:
     words = [("coffee", 9), ("the", 5), ("tea", 1)]
+    assert split([*words, ("more", 100_000), ("whom", 1)], "english") >= {"more"}
+    assert "whom" not in split([("more", 20_001), ("whom", 1)], "english")
+    assert "whom" in split([("more", 19_999), ("whom", 1)], "english")
     assert split(words, "rank:2") == {"coffee", "the"}
     assert split(words, "rank:0") == frozenset()
     assert split(words, "rank:99") == {"coffee", "the", "tea"}
