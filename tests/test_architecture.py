@@ -105,7 +105,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.loader": "data.batch data.buckets",
         "layers.decoder": "layers.attention layers.encoder",
         "layers.word_predictor": "layers.encoder",
-        "layers.output": "dynamic_vocab ops",
+        "layers.output": "ops",
         "training.update": "objectives.terms",
         "training.loop_state": "errors training.update",
         "training.loop": "errors training.loop_state training.options training.progress"
@@ -121,6 +121,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " objectives.row_price objectives.word_loss",
         "objectives.separate": "data.batch model objectives.cross_entropy"
         " objectives.row_price objectives.terms objectives.word_loss objectives.word_terms",
+        "objectives.words": "data.batch model objectives.cross_entropy objectives.row_price"
+        " objectives.terms objectives.word_loss objectives.word_terms",
         "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
         " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
         " objectives.word_terms",
@@ -129,8 +131,8 @@ TIERS: tuple[dict[str, str], ...] = (
     {  # 4: options become objects; text in, text out
         "build": "config errors paths model data.corpus data.loader data.options data.prepare"
         " objectives.* text.torchtext_adapter text.vocabulary training.schedule",
-        "responder": "answer config data.batch decoding.search decoding.session model selection"
-        " text.specials text.tokenizer text.vocabulary",
+        "responder": "answer config data.batch decoding.search decoding.session layers.encoder"
+        " model selection text.specials text.tokenizer text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
         "loading": "build config devices errors model responder text.vocabulary"

@@ -305,9 +305,9 @@ def test_a_sweep_composes_each_job() -> None:
     jobs = compose("dvs2s.cli.train", ["--multirun", "trainer.seed=0,1", "model=small,middle"])
     assert [(j.trainer.seed, j.model.hidden_size) for j in jobs] == [
         (0, 192),
-        (0, 384),
+        (0, 224),
         (1, 192),
-        (1, 384),
+        (1, 224),
     ]
 
 

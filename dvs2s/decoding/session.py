@@ -83,7 +83,8 @@ class Session:
     def _rows(self) -> tuple[Tensor, Tensor]:
         """Returns the rows and biases that the inputs need, gathered once."""
         projection = self.model.output.projection
-        if bool((self.vocab.lengths == self.vocab.vocabulary_size).all()):
+        words = self.vocab.vocabulary_size
+        if self.num_slots == words and bool((self.vocab.lengths == words).all()):
             return projection.weight, projection.bias  # slots are words: nothing to gather
         bias = projection.bias[self.vocab.ids].masked_fill(~self.vocab.keep, float("-inf"))
         return projection.weight[self.vocab.ids], bias
