@@ -25,7 +25,7 @@ class ModelSizes:
         num_fixed: special and function words, 5 <= num_fixed < V.
         embedding_size: E.
         hidden_size: H, of the decoder and of one direction of the encoder.
-        bag_size: width of the word predictor's bag of words.
+        bag_size: width of each of the word predictor's two bags of words.
         predictor_size: D, width of the word predictor's hidden layer.
         dropout: 0 <= dropout < 1.
     """
@@ -71,7 +71,6 @@ class Dvs2sModel(nn.Module):
         self.word_predictor = WordPredictor(
             sizes.vocabulary_size,
             sizes.num_fixed,
-            source_size=2 * sizes.hidden_size,
             bag_size=sizes.bag_size,
             hidden_size=sizes.predictor_size,
             dropout=sizes.dropout,

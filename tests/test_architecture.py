@@ -104,7 +104,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
         "layers.decoder": "layers.attention layers.encoder",
-        "layers.word_predictor": "layers.encoder",
+        "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
         "training.update": "objectives.terms",
         "training.loop_state": "errors training.update",

@@ -25,16 +25,6 @@ class Encoded:
     final: Tensor
     messages: Tensor
 
-    def detach(self) -> "Encoded":
-        """Returns the same without a way back to the encoder's parameters."""
-        return Encoded(
-            self.states.detach(),
-            self.embedded.detach(),
-            self.mask,
-            self.final.detach(),
-            self.messages,
-        )
-
 
 class Encoder(nn.Module):
     """Reads a message in both directions.

@@ -4,24 +4,25 @@ import torch
 from torch import Tensor, nn
 
 from dvs2s.layers.encoder import Encoded
+from dvs2s.text.specials import SEP
 
 
 class WordPredictor(nn.Module):
     """β_i(X) = σ(w_i · g(X) + b_i + c_i · [i ∈ X]).
 
-    ``g`` reads the encoder's states and, beside them, a bag of the message's words; ``c_i`` lets
-    a word of the message come back in the response, which an embedding alone has to learn word
-    by word.
+    ``g`` reads two bags of words, of the last turn and of the whole message, through embeddings of
+    its own. It does not read the encoder's states: trained together with a decoder they move with
+    the decoder's needs, and T then misses more gold words (docs/log.md). ``c_i`` lets a word of
+    the message come back in the response, which an embedding alone has to learn word by word.
 
     Args:
         vocabulary_size: V.
         num_fixed: special and function words; they are always in T and get no logit.
-        source_size: width of an encoder state, 2·H.
-        bag_size: width of the bag of words.
+        bag_size: width of a bag of words.
         hidden_size: D, width of g.
-        dropout: on the inputs of g and on g, 0 <= dropout < 1.
+        dropout: on the bags and on g, 0 <= dropout < 1.
 
-    Source: paper, word prediction network; bag and repetition are ours (docs/model.md).
+    Source: paper, word prediction network, there a regression on the encoder's vector.
     """
 
     def __init__(
@@ -29,7 +30,6 @@ class WordPredictor(nn.Module):
         vocabulary_size: int,
         num_fixed: int,
         *,
-        source_size: int,
         bag_size: int,
         hidden_size: int,
         dropout: float = 0.0,
@@ -37,12 +37,12 @@ class WordPredictor(nn.Module):
         super().__init__()
         self.num_fixed = num_fixed
         num_content = vocabulary_size - num_fixed
-        self.bag = nn.Embedding(vocabulary_size, bag_size)
-        self.hidden = nn.Linear(2 * source_size + bag_size, hidden_size)
+        self.bags = nn.Embedding(vocabulary_size, 2 * bag_size)
+        self.hidden = nn.Linear(2 * bag_size, hidden_size)
         self.output = nn.Linear(hidden_size, num_content)
         self.repetition = nn.Parameter(torch.ones(num_content))
         self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.bag.weight, std=0.05)
+        nn.init.normal_(self.bags.weight, std=0.05)
         nn.init.normal_(self.output.weight, std=0.02)
 
     @torch.no_grad()
@@ -73,12 +73,13 @@ class WordPredictor(nn.Module):
         Returns:
             (B, C) float, word ``num_fixed + i`` at place i.
         """
-        words = encoded.mask[..., None]  # (B, S, 1)
-        counts = words.sum(1)  # (B, 1)
-        mean = encoded.states.sum(1) / counts  # states are 0 at padding
-        peak = encoded.states.masked_fill(~words, -torch.inf).amax(1)
-        bag = (self.bag(encoded.messages) * words).sum(1) / counts.sqrt()
-        inputs = self.dropout(torch.cat([mean, peak, bag], dim=-1))
+        embedded = self.bags(encoded.messages)  # (B, S, 2·bag)
+        whole, last = embedded.chunk(2, dim=-1)
+        bags = [
+            _bag(whole, encoded.mask),
+            _bag(last, encoded.mask & _in_last_turn(encoded.messages)),
+        ]
+        inputs = self.dropout(torch.cat(bags, dim=-1))
         logits: Tensor = self.output(self.dropout(torch.tanh(self.hidden(inputs))))
         return logits + self.repetition * self._mentioned(encoded.messages, logits)
 
@@ -86,3 +87,15 @@ class WordPredictor(nn.Module):
         """Returns (B, C) float, 1 where a content word is in the message."""
         seen = logits.new_zeros(logits.shape[0], self.num_fixed + logits.shape[1])
         return seen.scatter_(1, messages, 1.0)[:, self.num_fixed :]
+
+
+def _bag(embedded: Tensor, mask: Tensor) -> Tensor:
+    """Returns the sums of the masked words (B, E), divided by the root of their number."""
+    counts = mask.sum(1, keepdim=True).clamp_min(1)  # (B, 1)
+    return (embedded * mask[..., None]).sum(1) / counts.sqrt()
+
+
+def _in_last_turn(messages: Tensor) -> Tensor:
+    """Returns (B, S) bool, True behind the last <sep>, and everywhere when there is none."""
+    borders = (messages == SEP).flip(1).cumsum(1).flip(1)  # <sep>s at or behind each place
+    return borders == 0

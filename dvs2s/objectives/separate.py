@@ -14,9 +14,9 @@ from dvs2s.objectives.word_terms import word_terms
 class Separate(nn.Module):
     """S-DVS2S: the same two losses, trained apart.
 
-    The decoder sees full-vocabulary cross-entropy only and the word predictor its log loss only,
-    on encoder states that it does not change; the decoder is therefore S2SA's, but for the clipping
-    of gradients, whose norm is taken over both.
+    The decoder sees full-vocabulary cross-entropy only and the word predictor its log loss only.
+    They share no weights, so the decoder is S2SA's, but for the clipping of gradients, whose norm
+    is taken over both.
 
     Args:
         model: the network.
@@ -35,7 +35,7 @@ class Separate(nn.Module):
         encoded = encode(self.model, batch)
         hidden = self.model.unroll(encoded, batch.responses)
         nll = full_cross_entropy(self.model, hidden, batch).sum()
-        words = word_terms(self.model, encoded.detach(), batch, self.word_loss, self.price)
+        words = word_terms(self.model, encoded, batch, self.word_loss, self.price)
         total = (nll + words.loss) / batch.num_tokens
         parts = {"nll": nll.detach() / batch.num_tokens, **words.logged(batch.num_tokens)}
         return LossTerms(total, batch.num_tokens, parts)

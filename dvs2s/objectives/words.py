@@ -12,7 +12,7 @@ from dvs2s.objectives.word_terms import word_terms
 
 
 class Words(nn.Module):
-    """Trains encoder and word predictor; the decoder is left as it is.
+    """Trains the word predictor; encoder and decoder are left as they are.
 
     Args:
         model: the network.
