@@ -63,20 +63,20 @@ def plot(runs: list[Path], path: Path) -> None:
 
 
 def replies_table(files: list[Path]) -> str:
-    """Returns the replies of every file to the same twenty messages."""
+    """Returns the replies of every file to the same twenty messages, by number.
+
+    The messages stay out: most corpora may not be published.
+    """
     columns = [[json.loads(line) for line in file.open(encoding="utf-8")] for file in files]
     count = min(len(column) for column in columns)
     places = [i * count // SHOWN for i in range(SHOWN)]
     names = [file.stem for file in files]
-    lines = [
-        "| message | response | " + " | ".join(names) + " |",
-        "|---|---|" + "---|" * len(files),
-    ]
+    lines = ["| message | " + " | ".join(names) + " |", "|---:|" + "---|" * len(files)]
     for place in places:
         first = columns[0][place]
         if any(column[place]["message"] != first["message"] for column in columns):
             raise SystemExit(f"message {place} differs between the files: evaluate the same split")
-        cells = [first["message"], first["references"][0], *(c[place]["reply"] for c in columns)]
+        cells = [str(place), *(column[place]["reply"] for column in columns)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
