@@ -125,6 +125,7 @@ def new_objective(config: TrainConfig, model: Dvs2sModel, data: PreparedData) ->
         pretrain_updates=round(options.pretrain_share * config.trainer.max_updates),
         num_samples=options.num_samples,
         full_weight=options.full_weight,
+        estimator=options.estimator,  # type: ignore[arg-type]
     )
     baseline = Baseline(options.baseline, momentum=options.momentum)  # type: ignore[arg-type]
     return Joint(model, word_loss=word_loss, price=row_price, baseline=baseline, options=joint)

@@ -93,7 +93,8 @@ class ObjectiveConfig:
 
     kind: str = "joint"
     pretrain_share: float = 0.5
-    num_samples: int = 5
+    num_samples: int = 2
+    estimator: str = "local_expectation"
     baseline: str = "leave_one_out"
     momentum: float = 0.95
     full_weight: float = 0.0
@@ -105,6 +106,7 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         _one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint", "words"))
+        _one_of(self, "objective", "estimator", ("score_function", "local_expectation"))
         _one_of(self, "objective", "baseline", ("none", "running", "leave_one_out"))
         _one_of(self, "objective", "price_form", ("logistic", "linear"))
         _at_least(self, "objective", 0, "full_weight", "price", "budget", "budget_rate")
@@ -120,7 +122,8 @@ class ObjectiveConfig:
             )
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"objective.momentum must be 0 to below 1, got {self.momentum:g}")
-        if self.kind == "joint" and self.baseline == "leave_one_out" and self.num_samples < 2:
+        scored = self.kind == "joint" and self.estimator == "score_function"
+        if scored and self.baseline == "leave_one_out" and self.num_samples < 2:
             raise ConfigError(
                 "objective.baseline=leave_one_out needs objective.num_samples of at least 2, "
                 f"got {self.num_samples}: use objective.baseline=running"

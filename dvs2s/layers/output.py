@@ -28,3 +28,23 @@ class Output(nn.Module):
         return ops.monte_carlo_cross_entropy(
             hidden, self.projection.weight, self.projection.bias, membership, targets
         )
+
+    def inclusion_gains(
+        self, hidden: Tensor, membership: Tensor, targets: Tensor, mask: Tensor, losses: Tensor
+    ) -> Tensor:
+        """Returns (B, V), nats: what each word's place in T is worth, mean over M vocabularies.
+
+        Args:
+            hidden, membership, targets: as given to ``losses``.
+            mask: (B, R) bool, True on words of the response.
+            losses: (B, M, R) nats, as ``losses`` returned them.
+        """
+        return ops.inclusion_gains(
+            hidden,
+            self.projection.weight,
+            self.projection.bias,
+            membership,
+            targets,
+            mask,
+            losses,
+        )

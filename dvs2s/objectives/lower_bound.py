@@ -57,6 +57,23 @@ def log_weight_surrogate(
     return (per_word * free).sum(1) / membership.shape[1]
 
 
+def local_expectation_surrogate(logits: Tensor, gains: Tensor, gold: Tensor) -> Tensor:
+    """Returns (B,): its gradient is that of E_q log p(Y | T), one word's Bernoulli summed out.
+
+    d/dβ_i E[R] = E over the other words of R(T ∪ i) - R(T ∖ i): no reward multiplies a score, so
+    a word's gradient does not carry the noise of all other words.
+
+    Args:
+        logits: (B, C) float, of β.
+        gains: (B, V) float, detached, R(T ∪ i) - R(T ∖ i) (``ops.inclusion_gains``).
+        gold: (B, V) bool; gold words are fixed in q and have no part in it.
+
+    Source: Titsias and Lázaro-Gredilla 2015, local expectation gradients; docs/model.md.
+    """
+    free = ~gold[:, -logits.shape[1] :]  # (B, C)
+    return (logits.sigmoid() * gains[:, -logits.shape[1] :] * free).sum(1)
+
+
 @dataclass(frozen=True)
 class Estimate:
     """One estimate of the second term of (B1).
@@ -64,7 +81,7 @@ class Estimate:
     Args:
         value: (B,) mean over the samples of log p(Y | T_m, X), nats; its gradient is the
             decoder's and encoder's.
-        surrogate: (B,) its gradient is the score function's of β; its value means nothing.
+        surrogate: (B,) its gradient is that of β; its value means nothing.
         rewards: (B, M) detached log p(Y | T_m, X).
     """
 
@@ -81,6 +98,7 @@ def estimate(
     membership: Tensor,
     gold: Tensor,
     baseline: Baseline,
+    gains: Tensor | None = None,
 ) -> Estimate:
     """Returns the estimate of E_q log p(Y | T, X) from M samples.
 
@@ -91,10 +109,15 @@ def estimate(
         membership: (B, M, V) bool, from ``sample_vocabularies``.
         gold: (B, V) bool.
         baseline: turns rewards into advantages.
+        gains: (B, V) float of ``ops.inclusion_gains``: β's gradient is then made of these, and
+            not of the score function.
 
     Source: (B1), docs/model.md; paper, joint training.
     """
     rewards = -(losses * mask[:, None]).sum(-1)  # (B, M)
+    if gains is not None:
+        surrogate = local_expectation_surrogate(logits, gains, gold)
+        return Estimate(rewards.mean(1), surrogate, rewards.detach())
     advantages = baseline(rewards, mask.sum(1))
     surrogate = log_weight_surrogate(logits, membership, gold, advantages)
     return Estimate(rewards.mean(1), surrogate, rewards.detach())

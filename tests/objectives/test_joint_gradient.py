@@ -56,15 +56,21 @@ def enumerated(model: Dvs2sModel, batch: Batch, full_weight: float) -> Tensor:
 
 
 @pytest.mark.parametrize("full_weight", [0.0, 0.5])
-@pytest.mark.parametrize("baseline", ["leave_one_out", "running"])
-def test_mean_gradient_is_the_enumerated_one(baseline: str, full_weight: float) -> None:
+@pytest.mark.parametrize("estimator", ["leave_one_out", "running", "local_expectation"])
+def test_mean_gradient_is_the_enumerated_one(estimator: str, full_weight: float) -> None:
+    local = estimator == "local_expectation"
     model, batch = instance()
     objective = Joint(
         model,
         word_loss=WordLoss(Negatives("full", weight=NEGATIVES), torch.ones(CONTENT)),
         price=RowPrice(price=PRICE),
-        baseline=Baseline(baseline),
-        options=JointOptions(pretrain_updates=0, num_samples=4, full_weight=full_weight),
+        baseline=Baseline("none" if local else estimator),
+        options=JointOptions(
+            pretrain_updates=0,
+            num_samples=4,
+            full_weight=full_weight,
+            estimator=estimator if local else "score_function",
+        ),
     ).double()
     parameters = list(model.parameters())
     expected = torch.autograd.grad(enumerated(model, batch, full_weight), parameters)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dvs2s.objectives import lower_bound
 from dvs2s.objectives.baselines import Baseline
+from dvs2s.ops.inclusion import inclusion_gains
 from dvs2s.ops.monte_carlo import monte_carlo_cross_entropy
 
 NUM_FIXED, CONTENT, WIDTH, LENGTH = 3, 6, 4, 5
@@ -67,25 +68,29 @@ class Instance:
 
 def monte_carlo(instance: Instance, kind: str, *, draws: int, samples: int) -> lower_bound.Estimate:
     """``draws`` independent estimates at once, as a batch of the same pair."""
-    baseline = Baseline(kind, momentum=0.9).double()
+    local = kind == "local_expectation"
+    baseline = Baseline("none" if local else kind, momentum=0.9).double()
     baseline.mean.fill_(-1.7)  # an arbitrary past: the mean gradient must not depend on it
     baseline.weight.fill_(1.0)
     logits, gold = instance.logits.expand(draws, -1), instance.gold.expand(draws, -1)
     membership = lower_bound.sample_vocabularies(logits, gold, samples)
-    losses = monte_carlo_cross_entropy(
+    arguments = (
         instance.hidden.expand(draws, -1, -1),
         instance.weight,
         instance.bias,
         membership,
         instance.targets.expand(draws, -1),
     )
+    losses = monte_carlo_cross_entropy(*arguments)
+    mask = instance.mask.expand(draws, -1)
     return lower_bound.estimate(
         losses,
-        instance.mask.expand(draws, -1),
+        mask,
         logits=logits,
         membership=membership,
         gold=gold,
         baseline=baseline.eval(),
+        gains=inclusion_gains(*arguments, mask, losses) if local else None,
     )
 
 
@@ -130,7 +135,7 @@ def test_exact_is_at_least_the_bound(seed: int) -> None:
     assert instance.exact() >= inside + expectation - 1e-12
 
 
-@pytest.mark.parametrize("kind", ["none", "running", "leave_one_out"])
+@pytest.mark.parametrize("kind", ["none", "running", "leave_one_out", "local_expectation"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_mean_gradient_is_the_enumerated_one(kind: str, seed: int) -> None:
     torch.manual_seed(100 + seed)
@@ -139,10 +144,11 @@ def test_mean_gradient_is_the_enumerated_one(kind: str, seed: int) -> None:
 
 def test_baselines_cut_the_variance() -> None:
     errors = {}
-    for kind in ("none", "leave_one_out"):
+    for kind in ("none", "leave_one_out", "local_expectation"):
         torch.manual_seed(5)
         errors[kind] = float(gradients(Instance(1), kind)[2][1].mean())
     assert errors["leave_one_out"] < 0.7 * errors["none"]
+    assert errors["local_expectation"] < 0.3 * errors["leave_one_out"]
 
 
 class TestTheTestCanFail:
