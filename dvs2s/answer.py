@@ -1,7 +1,8 @@
 """What a responder says: replies, the words they were allowed, and the time it took."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,28 @@ class AdmittedWord:
     is_function: bool
 
 
+class WordsOnDemand(Sequence[AdmittedWord]):
+    """Admitted words that are listed when somebody looks: most answers' never are.
+
+    Args:
+        make: lists them.
+        count: how many they will be.
+    """
+
+    def __init__(self, make: Callable[[], Sequence[AdmittedWord]], count: int) -> None:
+        self._make, self._count = make, count
+
+    @cached_property
+    def _words(self) -> Sequence[AdmittedWord]:
+        return self._make()
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._words[index]
+
+    def __len__(self) -> int:
+        return self._count
+
+
 @dataclass(frozen=True)
 class AdmittedWords(Sequence[AdmittedWord]):
     """The dynamic vocabulary T of one message, special words left out, likely words first.
@@ -47,7 +70,7 @@ class AdmittedWords(Sequence[AdmittedWord]):
         total: V, the words there are.
     """
 
-    words: tuple[AdmittedWord, ...]
+    words: Sequence[AdmittedWord]
     total: int
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply
+from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply, WordsOnDemand
 from dvs2s.config import SearchConfig, TrainConfig
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.decoding.search import Hypothesis, search
@@ -216,17 +216,22 @@ class Responder:
         )
 
     def _admitted(self, row: list[int], beta: np.ndarray[Any, Any]) -> AdmittedWords:
-        fixed = self.vocabulary.num_fixed
-        words = [
-            AdmittedWord(self.vocabulary.word(i), float(beta[i - fixed]), False)
-            for i in row
-            if i >= fixed
-        ]
-        words.sort(key=lambda word: -word.beta)
-        functions = [
-            AdmittedWord(self.vocabulary.word(i), 1.0, True) for i in range(len(SPECIALS), fixed)
-        ]
-        return AdmittedWords(tuple(words + functions), len(self.vocabulary))
+        def listed() -> tuple[AdmittedWord, ...]:
+            fixed = self.vocabulary.num_fixed
+            words = [
+                AdmittedWord(self.vocabulary.word(i), float(beta[i - fixed]), False)
+                for i in row
+                if i >= fixed
+            ]
+            words.sort(key=lambda word: -word.beta)
+            functions = [
+                AdmittedWord(self.vocabulary.word(i), 1.0, True)
+                for i in range(len(SPECIALS), fixed)
+            ]
+            return tuple(words + functions)
+
+        count = len(row) - len(SPECIALS)  # T holds every special word
+        return AdmittedWords(WordsOnDemand(listed, count), len(self.vocabulary))
 
 
 class _Watch:
