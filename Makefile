@@ -2,6 +2,8 @@
 # make test    environment, every test
 # make check   format, lint, types, as CI does
 # make format  mends format and lint
+# make ext     builds the compiled kernels again (cuda_ext/)
+# make sanitize   the kernels' tests under the address and undefined-behaviour sanitizers
 # make clean   removes the environment and caches; runs/ and prepared/ stay
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +13,7 @@ RUN := runs/smalltalk
 MODEL := $(RUN)/.trained
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup chat train test check format clean
+.PHONY: help setup ext chat train test check format sanitize clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -23,7 +25,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]' >&2
+	@$(MAKE) --no-print-directory ext
 	@touch $@
+
+# the compiled kernels; without a compiler everything works on PyTorch's own
+ext:
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps ./cuda_ext > $(VENV)/ext.log 2>&1 \
+	  || echo "the compiled kernels were not built (see $(VENV)/ext.log): PyTorch serves, more slowly" >&2
+	@$(BIN)/python -c 'from dvs2s.ops.extension import describe; print("sparse softmax on cpu:", describe())' >&2
 
 train: $(MODEL)
 
@@ -47,5 +56,8 @@ format: $(STAMP)
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+sanitize: $(STAMP)
+	@bash cuda_ext/sanitize.sh $(BIN)/python
+
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) cuda_ext/build cuda_ext/*.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -218,6 +218,7 @@ class TrainerConfig:
     samples: int = 4
     seed: int = 0
     threads: int = 0
+    logits_chunk: int = 0
     device: str = "cpu"
     progress: str = "bar"
     resume: bool = True
@@ -227,6 +228,7 @@ class TrainerConfig:
         _at_least(self, "trainer", 1, "accumulate", "keep")
         _at_least(self, "trainer", 0, "max_minutes", "max_tokens", "batch_size", "patience")
         _at_least(self, "trainer", 0, "max_bad_updates", "samples", "threads", "seed")
+        _at_least(self, "trainer", 0, "logits_chunk")
         _one_of(self, "trainer", "progress", ("bar", "lines", "none"))
         if (self.batch_size == 0) == (self.max_tokens == 0):
             raise ConfigError(

@@ -6,6 +6,7 @@ import re
 import torch
 
 from dvs2s.errors import ConfigError
+from dvs2s.ops.extension import describe
 
 logger = logging.getLogger("dvs2s")
 
@@ -32,6 +33,4 @@ def check_device(device: str, option: str = "device") -> None:
 
 def say_kernels(device: str) -> None:
     """Says which kernels serve the sparse softmax on this device."""
-    logger.info(
-        "sparse softmax on %s: PyTorch reference kernels (there is no compiled extension)", device
-    )
+    logger.info("sparse softmax on %s: %s", device, describe(device))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dvs2s import ops
+
 
 @dataclass(frozen=True)
 class DynamicVocab:
@@ -42,18 +44,10 @@ class DynamicVocab:
         Raises:
             ValueError: not a (B, V) bool tensor, or a row without a word.
         """
-        if membership.dim() != 2 or membership.dtype != torch.bool:
-            raise ValueError(
-                f"membership must be (B, V) bool, got {tuple(membership.shape)} {membership.dtype}"
-            )
-        lengths = membership.sum(1)  # (B,)
+        ids, lengths = ops.compact(membership)
         if bool((lengths == 0).any()):
             raise ValueError("membership has a row without a word: keep the function words in")
-        width = int(lengths.max())
-        # a stable sort of "not in" moves the words to the front in ascending order
-        order = (~membership).sort(dim=1, stable=True).indices[:, :width]  # (B, K)
-        keep = torch.arange(width, device=order.device)[None] < lengths[:, None]
-        return DynamicVocab(order.masked_fill(~keep, 0), lengths, membership.shape[1])
+        return DynamicVocab(ids, lengths, membership.shape[1])
 
     @staticmethod
     def full(batch_size: int, vocabulary_size: int, device: torch.device) -> "DynamicVocab":
@@ -133,13 +127,12 @@ def select_words(
     if (size is None) == (threshold is None):
         raise ValueError("give exactly one of size and threshold")
     content = log_odds.shape[1]
-    if include is None:
-        include = log_odds.new_zeros(log_odds.shape[0], num_fixed + content, dtype=torch.bool)
-    chosen = include.clone()
-    chosen[:, :num_fixed] = True
     if threshold is not None:
         if not 0 < threshold < 1:
             raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
+        shape = (log_odds.shape[0], num_fixed + content)
+        chosen = log_odds.new_zeros(shape, dtype=torch.bool) if include is None else include.clone()
+        chosen[:, :num_fixed] = True
         chosen[:, num_fixed:] |= log_odds.sigmoid() >= threshold
         return DynamicVocab.from_membership(chosen)
     assert size is not None
@@ -149,7 +142,5 @@ def select_words(
             f"in, got {size}: ask for more words"
         )
     rank = log_odds if penalty is None else torch.nn.functional.logsigmoid(log_odds) - penalty
-    rank = rank.masked_fill(include[:, num_fixed:], float("inf"))
-    best = rank.topk(min(size - num_fixed, content), dim=1, sorted=False).indices
-    chosen.scatter_(1, best + num_fixed, True)
-    return DynamicVocab.from_membership(chosen)
+    ids, lengths = ops.select(rank, num_fixed=num_fixed, size=size, include=include)
+    return DynamicVocab(ids, lengths, num_fixed + content)

@@ -22,9 +22,9 @@ TIERS: tuple[dict[str, str], ...] = (
     {  # 0: values, text, formulas, search, files: nothing here knows the network or the corpus
         "errors": "",
         "answer": "",
-        "dynamic_vocab": "",
+        "dynamic_vocab": "ops",
         "paths": "errors",
-        "devices": "errors",
+        "devices": "errors ops.extension",
         "text": "",
         "text.specials": "",
         "text.normalise": "",
@@ -35,7 +35,15 @@ TIERS: tuple[dict[str, str], ...] = (
         "text.tokenizer": "text.chinese text.english text.normalise text.torchtext_adapter",
         "text.vocabulary": "errors text.function_words text.specials text.torchtext_adapter",
         "ops": "ops.*",
-        "ops.*": "",
+        "ops.reference": "",
+        "ops.extension": "",
+        "ops.inclusion": "",
+        "ops.monte_carlo": "",
+        "ops.library": "ops.reference",
+        "ops.planner": "ops.library",
+        "ops.measure": "ops.library ops.planner",
+        "ops.sparse": "ops.planner",
+        "ops.__main__": "ops.extension ops.measure ops.planner",
         "layers": "",
         "layers.encoder": "",
         "layers.attention": "",
@@ -106,6 +114,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "layers.decoder": "layers.attention layers.encoder",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
+        "layers.sparse_softmax": "dynamic_vocab ops",
         "training.update": "objectives.terms",
         "training.loop_state": "errors training.update",
         "training.loop": "errors training.loop_state training.options training.progress"
@@ -113,6 +122,11 @@ TIERS: tuple[dict[str, str], ...] = (
     },
     {  # 2: the network; T from options and β
         "model": "layers.* text.specials",
+        "bench": "",
+        "bench.interleave": "",
+        "bench.operators": "bench.interleave ops ops.extension",
+        "bench.routes": "bench.interleave bench.operators ops ops.library ops.planner",
+        "bench.output_layer": "bench.interleave ops ops.reference",
         "selection": "config dynamic_vocab text.vocabulary",
     },
     {  # 3: what uses the network: objectives, and the step function of search
@@ -126,7 +140,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
         " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
         " objectives.word_terms",
-        "decoding.session": "dynamic_vocab layers.attention layers.encoder model text.specials",
+        "decoding.session": "dynamic_vocab ops layers.attention layers.encoder model text.specials",
     },
     {  # 4: options become objects; text in, text out
         "build": "config errors paths model data.corpus data.loader data.options data.prepare"

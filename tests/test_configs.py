@@ -143,6 +143,7 @@ OUT_OF_RANGE = [
     ("objective.pretrain_share", 1.5, "0..1"),
     ("objective.momentum", 1.0, "0 to below 1"),
     ("objective.num_samples", 0, "at least 1"),
+    ("trainer.logits_chunk", -1, "at least 0"),
     ("objective.estimator", "reinforce", "one of score_function, local_expectation"),
     ("objective.budget", -1.0, "at least 0"),
     ("objective.price", 2.0, "one of objective.price and objective.budget"),

@@ -1,13 +1,15 @@
 """A model and a batch of messages as the step function that search works on.
 
-The rows of each input's vocabulary are gathered once and live as long as the session.
+The compiled kernels read the rows of each input's vocabulary through their ids; where they do not
+serve, the rows are gathered once and live as long as the session.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from dvs2s import ops
 from dvs2s.dynamic_vocab import DynamicVocab
 from dvs2s.layers.attention import Memory
 from dvs2s.layers.encoder import Encoded
@@ -22,16 +24,19 @@ class SessionState:
     Args:
         hidden: (A, W, H) float, decoder states.
         memory: of the A active inputs.
-        rows: (A, K, H) float, the vocabulary's rows; (V, H) when every input has all words.
-        bias: (A, K) float, ``-inf`` past an input's length; (V,) when every input has all words.
-        ids: (A, K) int64, slot to word.
+        rows: (A, K, H) float, the vocabulary's rows; (V, H) when every input has all words or
+            kernels read through the ids.
+        bias: (A, K) float, ``-inf`` past an input's length; (V,) where rows are (V, H).
+        vocab: of the A active inputs.
+        indexed: whether kernels read through the ids.
     """
 
     hidden: Tensor
     memory: Memory
     rows: Tensor
     bias: Tensor
-    ids: Tensor
+    vocab: DynamicVocab
+    indexed: bool
 
 
 class Session:
@@ -77,30 +82,34 @@ class Session:
         rows, bias = self._rows()
         begin = torch.full_like(self.vocab.ids[:, :1], BOS)
         hidden = self.model.step(begin, hidden, memory)
-        state = SessionState(hidden, memory, rows, bias, self.vocab.ids)
+        indexed = rows.dim() == 2 and not self._is_full()
+        state = SessionState(hidden, memory, rows, bias, self.vocab, indexed)
         return _log_probs(state), state
 
     def _rows(self) -> tuple[Tensor, Tensor]:
         """Returns the rows and biases that the inputs need, gathered once."""
         projection = self.model.output.projection
-        words = self.vocab.vocabulary_size
-        if self.num_slots == words and bool((self.vocab.lengths == words).all()):
-            return projection.weight, projection.bias  # slots are words: nothing to gather
+        if self._is_full() or ops.reads_through_ids(projection.weight):
+            return projection.weight, projection.bias
         bias = projection.bias[self.vocab.ids].masked_fill(~self.vocab.keep, float("-inf"))
         return projection.weight[self.vocab.ids], bias
 
+    def _is_full(self) -> bool:
+        words = self.vocab.vocabulary_size  # slots are words: nothing to pick
+        return self.num_slots == words and bool((self.vocab.lengths == words).all())
+
     def step(self, slots: Tensor, state: SessionState) -> tuple[Tensor, SessionState]:
         """Returns log-probabilities (A, W, K) after the words in ``slots`` (A, W) int64."""
-        words = state.ids.gather(1, slots)
+        words = state.vocab.words(slots)
         hidden = self.model.step(words, state.hidden, state.memory)
-        state = SessionState(hidden, state.memory, state.rows, state.bias, state.ids)
+        state = replace(state, hidden=hidden)
         return _log_probs(state), state
 
     def reorder(self, state: SessionState, parents: Tensor) -> SessionState:
         """Returns the state in which hypothesis w continues ``parents[a, w]``, (A, W') int64."""
         index = parents[..., None].expand(-1, -1, state.hidden.shape[-1])
         hidden = state.hidden.gather(1, index)
-        return SessionState(hidden, state.memory, state.rows, state.bias, state.ids)
+        return replace(state, hidden=hidden)
 
     def narrow(self, state: SessionState, keep: Tensor) -> SessionState:
         """Returns the state of the active inputs ``keep`` (A',) int64 alone."""
@@ -110,11 +119,23 @@ class Session:
             state.memory.index(keep),
             state.rows if shared else state.rows[keep],
             state.bias if shared else state.bias[keep],
-            state.ids[keep],
+            DynamicVocab(
+                state.vocab.ids[keep], state.vocab.lengths[keep], state.vocab.vocabulary_size
+            ),
+            state.indexed,
         )
 
 
 def _log_probs(state: SessionState) -> Tensor:
+    if state.indexed:
+        return ops.sparse_log_softmax(
+            state.hidden,
+            state.rows,
+            state.bias,
+            state.vocab.ids,
+            state.vocab.lengths,
+            validate=False,
+        )
     if state.rows.dim() == 2:
         logits = state.hidden @ state.rows.T + state.bias  # (A, W, V)
     else:

@@ -11,10 +11,12 @@ class Output(nn.Module):
     Args:
         hidden_size: H.
         vocabulary_size: V.
+        chunk: words that ``losses`` works on at a time; 0 for all at once, faster and larger.
     """
 
-    def __init__(self, hidden_size: int, vocabulary_size: int) -> None:
+    def __init__(self, hidden_size: int, vocabulary_size: int, *, chunk: int = 0) -> None:
         super().__init__()
+        self.chunk = chunk
         self.projection = nn.Linear(hidden_size, vocabulary_size)
 
     def losses(self, hidden: Tensor, membership: Tensor, targets: Tensor) -> Tensor:
@@ -26,7 +28,12 @@ class Output(nn.Module):
             targets: (B, R) int64 words.
         """
         return ops.monte_carlo_cross_entropy(
-            hidden, self.projection.weight, self.projection.bias, membership, targets
+            hidden,
+            self.projection.weight,
+            self.projection.bias,
+            membership,
+            targets,
+            chunk=self.chunk,
         )
 
     def inclusion_gains(

@@ -1,12 +1,38 @@
 """Operators on a vocabulary that differs from input to input.
 
-``reference`` says what they mean, in plain PyTorch, and is what everything is tested against;
-``monte_carlo`` is the form that training and evaluation use; ``inclusion`` is what a word's place
-in a sampled vocabulary is worth.
+``reference`` says what they mean, in plain PyTorch; ``library`` registers them once, with the
+reference as the kernel of every device that the compiled library does not serve. ``sparse`` and
+``monte_carlo`` are what people call; ``inclusion`` is what a word's place in a sampled vocabulary
+is worth. docs/operators.md has schema, shapes and errors.
 """
 
+from dvs2s.ops import extension, library, monte_carlo
+from dvs2s.ops.extension import reads_through_ids
 from dvs2s.ops.inclusion import inclusion_gains
 from dvs2s.ops.monte_carlo import monte_carlo_cross_entropy
-from dvs2s.ops.reference import sparse_log_softmax
+from dvs2s.ops.planner import Route
+from dvs2s.ops.reference import quantise_rows
+from dvs2s.ops.sparse import (
+    compact,
+    select,
+    sparse_cross_entropy,
+    sparse_log_softmax,
+    sparse_topk,
+)
 
-__all__ = ["inclusion_gains", "monte_carlo_cross_entropy", "sparse_log_softmax"]
+__all__ = [
+    "Route",
+    "compact",
+    "inclusion_gains",
+    "monte_carlo_cross_entropy",
+    "quantise_rows",
+    "reads_through_ids",
+    "select",
+    "sparse_cross_entropy",
+    "sparse_log_softmax",
+    "sparse_topk",
+]
+
+library.register()
+monte_carlo.register()
+extension.load()

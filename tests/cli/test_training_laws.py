@@ -133,7 +133,7 @@ def interrupted(whole: Path, expected: dict[str, bytes], tmp_path: Path) -> Path
         ("model.dropout=0.3", "model.dropout (0.1 before, 0.3 now)"),
         ("optim.lr=0.5", "optim.lr (0.02 before, 0.5 now)"),
         ("trainer.seed=4", "trainer.seed (0 before, 4 now)"),
-        ("objective.num_samples=2", "objective.num_samples (5 before, 2 now)"),
+        ("objective.num_samples=3", "objective.num_samples (2 before, 3 now)"),
         ("trainer.max_updates=99", f"trainer.max_updates ({UPDATES} before, 99 now)"),
         ("trainer.resume=false", "already holds a run and trainer.resume=false"),
     ],

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from dvs2s.ops.monte_carlo import monte_carlo_cross_entropy
-from dvs2s.ops.reference import masked_cross_entropy, sparse_log_softmax
+from dvs2s.ops import monte_carlo_cross_entropy
+from dvs2s.ops.reference import masked_cross_entropy
 
 
 def case(
@@ -35,16 +35,24 @@ def case(
     words=st.integers(1, 33),
     samples=st.integers(1, 6),
     scale=st.sampled_from([0.0, 1.0, 30.0, 300.0, 1e4]),
+    chunk=st.sampled_from([0, 1, 4, 33]),
     seed=st.integers(0, 10**6),
 )
 def test_values_and_gradients_equal_the_reference(
-    batch: int, rows: int, width: int, words: int, samples: int, scale: float, seed: int
+    batch: int,
+    rows: int,
+    width: int,
+    words: int,
+    samples: int,
+    scale: float,
+    chunk: int,
+    seed: int,
 ) -> None:
     hidden, weight, bias, membership, targets = case(
         batch, rows, width, words, samples, scale=scale, seed=seed
     )
     leaves = [hidden.requires_grad_(), weight.requires_grad_(), bias.requires_grad_()]
-    actual = monte_carlo_cross_entropy(*leaves, membership, targets)
+    actual = monte_carlo_cross_entropy(*leaves, membership, targets, chunk=chunk)
     expected = masked_cross_entropy(*leaves, membership, targets)
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
     upstream = torch.randn(expected.shape, dtype=torch.float64)
@@ -56,13 +64,15 @@ def test_values_and_gradients_equal_the_reference(
         torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-8)
 
 
-def test_float32_survives_a_vocabulary_far_below_the_peak() -> None:
+@pytest.mark.parametrize("chunk", [0, 1, 3])
+def test_float32_survives_a_vocabulary_far_below_the_peak(chunk: int) -> None:
     """The row's largest logit is outside of T and 500 above it: exp underflows to 0 in T."""
     weight, bias = torch.zeros(4, 2), torch.tensor([500.0, 0.0, -1.0, 1.0])
     hidden = torch.ones(1, 1, 2, requires_grad=True)
     bias.requires_grad_()
     membership = torch.tensor([[[False, True, True, True], [True, True, True, True]]])
-    losses = monte_carlo_cross_entropy(hidden, weight, bias, membership, torch.tensor([[1]]))
+    targets = torch.tensor([[1]])
+    losses = monte_carlo_cross_entropy(hidden, weight, bias, membership, targets, chunk=chunk)
     expected = -torch.tensor([0.0, -1.0, 1.0]).log_softmax(0)[0]
     torch.testing.assert_close(losses[0, 0, 0], expected)
     torch.testing.assert_close(losses[0, 1, 0], torch.tensor(500.0))
@@ -71,31 +81,61 @@ def test_float32_survives_a_vocabulary_far_below_the_peak() -> None:
     torch.testing.assert_close(grad, torch.cat([torch.zeros(1), share]) - torch.eye(4)[1])
 
 
-def test_gradcheck_one_input_at_a_time() -> None:
+@pytest.mark.parametrize("chunk", [0, 4])
+def test_gradcheck_one_input_at_a_time(chunk: int) -> None:
     tensors = case(2, 3, 4, 9, 3, scale=1.0, seed=3)
     for place in range(3):
         inputs = [t.clone() for t in tensors]
         inputs[place].requires_grad_()
-        assert torch.autograd.gradcheck(monte_carlo_cross_entropy, inputs)
+        assert torch.autograd.gradcheck(
+            lambda *args: monte_carlo_cross_entropy(*args, chunk=chunk), inputs
+        )
 
 
-def test_shapes_that_do_not_fit_are_named() -> None:
+def test_registration_is_complete() -> None:
+    tensors = [
+        t.float() if t.is_floating_point() else t for t in case(2, 3, 4, 9, 3, scale=1, seed=3)
+    ]
+    leaves = [t.requires_grad_() for t in tensors[:3]]
+    torch.library.opcheck(torch.ops.dvs2s.monte_carlo.default, (*leaves, *tensors[3:]))
+    torch.library.opcheck(torch.ops.dvs2s.monte_carlo_chunked.default, (*leaves, *tensors[3:], 4))
+
+
+@pytest.mark.parametrize("chunk", [0, 4])
+def test_compiles_without_a_graph_break(chunk: int) -> None:
+    hidden, weight, bias, membership, targets = case(2, 3, 4, 9, 3, scale=1.0, seed=3)
+    leaves = [t.requires_grad_() for t in (hidden, weight, bias)]
+
+    def loss(*args: Tensor) -> Tensor:
+        return monte_carlo_cross_entropy(*args, membership, targets, chunk=chunk).sum()
+
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    actual, expected = compiled(*leaves), loss(*leaves)
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(actual, leaves), torch.autograd.grad(expected, leaves)
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_no_further_from_the_truth_than_the_plain_form(dtype: torch.dtype) -> None:
+    hidden, weight, bias, membership, targets = case(3, 5, 64, 200, 4, scale=1.0, seed=5)
+    low = [t.to(dtype) for t in (hidden, weight / 8, bias)]
+    truth = masked_cross_entropy(*(t.double() for t in low), membership, targets)
+    plain = masked_cross_entropy(*low, membership, targets).double()
+    for chunk in (0, 64):
+        actual = monte_carlo_cross_entropy(*low, membership, targets, chunk=chunk)
+        assert actual.dtype == torch.float32
+        assert (actual - truth).abs().max() <= (plain - truth).abs().max() + 1e-5
+
+
+def test_arguments_that_do_not_fit_are_named() -> None:
     hidden, weight, bias, membership, targets = case(2, 3, 4, 9, 3, scale=1.0, seed=3)
     with pytest.raises(ValueError, match="membership must be"):
         monte_carlo_cross_entropy(hidden, weight, bias, membership[:, :, :5], targets)
     with pytest.raises(ValueError, match="targets must be"):
         monte_carlo_cross_entropy(hidden, weight, bias, membership, targets[:, :2])
-    with pytest.raises(ValueError, match="one width"):
-        sparse_log_softmax(hidden, weight[:, :2], bias, torch.zeros(2, 1).long(), torch.ones(2))
-
-
-def test_sparse_log_softmax_normalises_each_input_over_its_own_words() -> None:
-    hidden, weight, bias, membership, _ = case(3, 2, 4, 9, 1, scale=1.0, seed=4)
-    ids = torch.tensor([[0, 3, 8], [2, 0, 0], [1, 7, 0]])
-    lengths = torch.tensor([3, 1, 2])
-    actual = sparse_log_softmax(hidden, weight, bias, ids, lengths)
-    for row in range(3):
-        words = ids[row, : lengths[row]]
-        expected = (hidden[row] @ weight[words].T + bias[words]).log_softmax(-1)
-        torch.testing.assert_close(actual[row, :, : lengths[row]], expected.float())
-        assert (actual[row, :, lengths[row] :] == -torch.inf).all()
+    with pytest.raises(ValueError, match="one type"):
+        monte_carlo_cross_entropy(hidden.float(), weight, bias, membership, targets)
+    with pytest.raises(ValueError, match="chunk must be at least 0"):
+        monte_carlo_cross_entropy(hidden, weight, bias, membership, targets, chunk=-1)

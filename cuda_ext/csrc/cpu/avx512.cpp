@@ -1,0 +1,228 @@
+// AVX-512: float32 and float16 (F, BW), bfloat16 (BF16), int8 (VNNI).
+#include "kernels.h"
+
+#include <cmath>
+#include <limits>
+
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,fma,f16c")
+#include <immintrin.h>
+
+namespace dvs2s {
+namespace {
+
+inline __mmask16 first16(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+
+// One tree of sums for one accumulator and for four at once, so that a pair's result does not
+// depend on the tile that it is in: within each quarter (0 + 2) + (1 + 3), then the quarters.
+inline __m128 quarters(__m512 v) {
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+inline float sum16(__m512 v) {
+  v = _mm512_add_ps(v, _mm512_permute_ps(v, 0x4e));
+  v = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
+  return _mm_cvtss_f32(quarters(v));
+}
+inline void sum16_of_4(__m512 a, __m512 b, __m512 c, __m512 d, float* out, int64_t ld) {
+  const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+  const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
+  const __m512 low = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+  const __m512 high = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+  alignas(16) float sums[4];
+  _mm_store_ps(sums, quarters(_mm512_add_ps(low, high)));
+  for (int i = 0; i < 4; ++i) out[i * ld] = sums[i];
+}
+
+struct F32 {
+  using Weight = float;
+  using Hidden = float;
+  using Acc = __m512;
+  using LoadW = __m512;
+  static constexpr int kLanes = 16, kMaxW = 4, kMaxX = 6, kOffset = 0;
+  static Acc zero() { return _mm512_setzero_ps(); }
+  static __m512 load_w(const float* p) { return _mm512_loadu_ps(p); }
+  static __m512 load_x(const float* p) { return _mm512_loadu_ps(p); }
+  static __m512 tail_w(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
+  static __m512 tail_x(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
+  static Acc fma(Acc acc, __m512 w, __m512 x) { return _mm512_fmadd_ps(w, x, acc); }
+  static Acc offset(Acc acc, __m512) { return acc; }
+  static float reduce(Acc acc) { return sum16(acc); }
+  static Acc minus(Acc acc, Acc) { return acc; }
+  static void reduce4(const Acc* a, float* out, int64_t ld) {
+    sum16_of_4(a[0], a[1], a[2], a[3], out, ld);
+  }
+};
+
+struct F16 : F32 {
+  using Weight = uint16_t;
+  using Hidden = uint16_t;
+  static __m512 load_w(const uint16_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static __m512 load_x(const uint16_t* p) { return load_w(p); }
+  static __m512 tail_w(const uint16_t* p, int n) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first16(n), p));
+  }
+  static __m512 tail_x(const uint16_t* p, int n) { return tail_w(p, n); }
+};
+
+struct BF16 {
+  using Weight = uint16_t;
+  using Hidden = uint16_t;
+  using Acc = __m512;
+  using LoadW = __m512bh;
+  static constexpr int kLanes = 32, kMaxW = 4, kMaxX = 6, kOffset = 0;
+  static Acc zero() { return _mm512_setzero_ps(); }
+  static __m512bh load_w(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
+  static __m512bh load_x(const uint16_t* p) { return load_w(p); }
+  static __m512bh tail_w(const uint16_t* p, int n) {
+    return (__m512bh)_mm512_maskz_loadu_epi16(static_cast<__mmask32>((1ull << n) - 1), p);
+  }
+  static __m512bh tail_x(const uint16_t* p, int n) { return tail_w(p, n); }
+  static Acc fma(Acc acc, __m512bh w, __m512bh x) { return _mm512_dpbf16_ps(acc, w, x); }
+  static Acc offset(Acc acc, __m512bh) { return acc; }
+  static float reduce(Acc acc) { return sum16(acc); }
+  static Acc minus(Acc acc, Acc) { return acc; }
+  static void reduce4(const Acc* a, float* out, int64_t ld) {
+    sum16_of_4(a[0], a[1], a[2], a[3], out, ld);
+  }
+};
+
+struct Int8 {
+  using Weight = int8_t;
+  using Hidden = uint8_t;
+  using Acc = __m512i;
+  using LoadW = __m512i;
+  static constexpr int kLanes = 64, kMaxW = 4, kMaxX = 5, kOffset = 128;
+  static Acc zero() { return _mm512_setzero_si512(); }
+  static __m512i load_w(const int8_t* p) { return _mm512_loadu_si512(p); }
+  static __m512i load_x(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static __m512i tail_w(const int8_t* p, int n) {
+    return _mm512_maskz_loadu_epi8((1ull << n) - 1, p);
+  }
+  static __m512i tail_x(const uint8_t* p, int n) {
+    return _mm512_maskz_loadu_epi8((1ull << n) - 1, p);
+  }
+  static Acc fma(Acc acc, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(acc, x, w); }
+  static Acc offset(Acc acc, __m512i w) {
+    return _mm512_dpbusd_epi32(acc, _mm512_set1_epi8(static_cast<char>(kOffset)), w);
+  }
+  static float reduce(Acc acc) { return static_cast<float>(_mm512_reduce_add_epi32(acc)); }
+  static Acc minus(Acc acc, Acc other) { return _mm512_sub_epi32(acc, other); }
+  static void reduce4(const Acc* a, float* out, int64_t ld) {  // integers: any order is exact
+    const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]),
+                                        _mm512_unpackhi_epi32(a[0], a[1]));
+    const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]),
+                                        _mm512_unpackhi_epi32(a[2], a[3]));
+    const __m512i all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd),
+                                         _mm512_unpackhi_epi64(ab, cd));
+    const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all),
+                                          _mm512_extracti64x4_epi64(all, 1));
+    alignas(16) float sums[4];
+    _mm_store_ps(sums, _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(half),
+                                                     _mm256_extracti128_si256(half, 1))));
+    for (int i = 0; i < 4; ++i) out[i * ld] = sums[i];
+  }
+};
+
+#include "tile.inl"
+
+// exp for x <= 0 (any float below, NaN stays NaN): Cephes' polynomial, within 2 units in the last
+// place; below -104 it is 0, as in exact arithmetic.
+inline __m512 exp16(__m512 x) {
+  x = _mm512_max_ps(_mm512_set1_ps(-104.0f), x);
+  const __m512 n = _mm512_roundscale_ps(
+      _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+  r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+  __m512 p = _mm512_set1_ps(1.9875691500e-4f);
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.3981999507e-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(8.3334519073e-3f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(4.1665795894e-2f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
+  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
+  p = _mm512_fmadd_ps(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0f)));
+  return _mm512_scalef_ps(p, n);
+}
+
+void stats(const float* z, int64_t n, float* largest, float* sum) {
+  const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  __m512 top = low;
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) top = _mm512_max_ps(top, _mm512_loadu_ps(z + i));
+  if (i < n) top = _mm512_max_ps(top, _mm512_mask_loadu_ps(low, first16(n - i), z + i));
+  const float m = _mm512_reduce_max_ps(top);
+  *largest = m;
+  *sum = 0.0f;
+  if (std::isinf(m) && m < 0) {
+    for (i = 0; i < n; ++i) *sum += z[i] != z[i] ? z[i] : 0.0f;  // NaN beside -inf stays visible
+    return;
+  }
+  const __m512 peak = _mm512_set1_ps(m);
+  __m512 total = _mm512_setzero_ps();
+  for (i = 0; i + 16 <= n; i += 16) {
+    total = _mm512_add_ps(total, exp16(_mm512_sub_ps(_mm512_loadu_ps(z + i), peak)));
+  }
+  if (i < n) {
+    const __mmask16 mask = first16(n - i);
+    const __m512 e = exp16(_mm512_sub_ps(_mm512_mask_loadu_ps(peak, mask, z + i), peak));
+    total = _mm512_mask_add_ps(total, mask, total, e);
+  }
+  *sum = sum16(total);
+}
+
+int64_t above(const float* z, int64_t n, float threshold, int32_t* found) {
+  const __m512 limit = _mm512_set1_ps(threshold);
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 valid = n - i >= 16 ? 0xffff : first16(n - i);
+    const __m512 v = _mm512_maskz_loadu_ps(valid, z + i);
+    unsigned hits = _mm512_mask_cmp_ps_mask(valid, v, limit, _CMP_GT_OQ);
+    for (; hits != 0; hits &= hits - 1) {
+      found[count++] = static_cast<int32_t>(i + __builtin_ctz(hits));
+    }
+  }
+  return count;
+}
+
+template <class D>
+int64_t peak(int64_t repeats) {
+  constexpr int kAccumulators = 16;
+  typename D::Acc acc[kAccumulators];
+  alignas(64) unsigned char one[64] = {1};
+  const auto w = D::load_w(reinterpret_cast<const typename D::Weight*>(one));
+  const auto x = D::load_x(reinterpret_cast<const typename D::Hidden*>(one));
+  for (auto& a : acc) a = D::zero();
+  for (int64_t i = 0; i < repeats; ++i) {
+    for (auto& a : acc) {
+      a = D::fma(a, w, x);
+      asm volatile("" : "+v"(a));  // or the compiler does it all in one step
+    }
+  }
+  return repeats * kAccumulators * D::kLanes;
+}
+
+float read(const void* data, int64_t bytes) {
+  const auto* p = static_cast<const float*>(data);
+  __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                   _mm512_setzero_ps()};
+  int64_t i = 0;
+  for (; i + 64 <= bytes / 4; i += 64) {
+    for (int j = 0; j < 4; ++j) sum[j] = _mm512_add_ps(sum[j], _mm512_loadu_ps(p + i + 16 * j));
+  }
+  for (; i + 16 <= bytes / 4; i += 16) sum[0] = _mm512_add_ps(sum[0], _mm512_loadu_ps(p + i));
+  return sum16(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
+}
+
+}  // namespace
+
+const Kernels kAvx512 = {"avx512", "avx512_bf16", "avx512_vnni", dots<F32>, dots<BF16>, dots<F16>,
+                         dots<Int8>, Int8::kOffset, stats, above,
+                         peak<F32>, peak<BF16>, peak<Int8>, read};
+
+}  // namespace dvs2s
+#pragma GCC pop_options
+#endif

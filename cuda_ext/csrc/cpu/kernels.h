@@ -1,0 +1,50 @@
+// What the operators need of an instruction set: one table of functions for each.
+#pragma once
+
+#include <cstdint>
+
+namespace dvs2s {
+
+// Dots of nw weight rows with nx hidden rows, H long: out[i * ld + j] = <w[i], x[j]> in float32.
+// A pair's sum is made in one order, whatever nw and nx are: results do not depend on the batch.
+// `next` (nullptr, or nw pointers) are rows that the caller reads afterwards: prefetched.
+using Dots = void (*)(
+    const void* const* w, int nw, const void* const* x, int nx, int64_t H, float* out, int64_t ld,
+    const void* const* next);
+
+// Largest value of n logits, and the sum of exp(z - largest); (-inf, 0) where all are -inf.
+using Stats = void (*)(const float* z, int64_t n, float* largest, float* sum);
+
+// Writes the places i < n with z[i] > threshold, rising, to `found`; returns how many.
+using Above = int64_t (*)(const float* z, int64_t n, float threshold, int32_t* found);
+
+// For benchmarks, the machine's own limits: `repeats` rounds of independent multiply-adds in
+// registers, returning how many products; and all of n bytes loaded, once.
+using Peak = int64_t (*)(int64_t repeats);
+using Read = float (*)(const void* data, int64_t bytes);
+
+struct Kernels {
+  const char* isa;       // of float32, the statistics and the scan
+  const char* isa_bf16;  // of bfloat16
+  const char* isa_int8;  // of int8
+  Dots f32, bf16, f16;
+  Dots int8;  // w int8, x as `int8_offset` says; the sum of products as a float
+  // What is added to the quantised hidden values (VNNI multiplies unsigned by signed); the dots
+  // take it back.
+  int int8_offset;
+  Stats stats;
+  Above above;
+  Peak peak_f32, peak_bf16, peak_int8;
+  Read read;
+};
+
+// The best table for this processor, or the one that DVS2S_CPU_ISA (avx512, avx2, portable) asks
+// for and the processor has. Chosen once.
+const Kernels& kernels();
+
+// Each names what it was built for; not to be called where the processor lacks it.
+extern const Kernels kAvx512;
+extern const Kernels kAvx2;
+extern const Kernels kPortable;
+
+}  // namespace dvs2s

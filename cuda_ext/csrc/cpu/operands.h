@@ -1,0 +1,148 @@
+// The operators' arguments, checked once and made ready for the dot products.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <torch/csrc/stable/ops.h>
+
+#include "../checks.h"
+#include "kernels.h"
+
+namespace dvs2s {
+
+template <class F>
+void parallel(int64_t n, const F& work) {
+  if (n <= 0) return;
+  torch::stable::parallel_for(0, n, 1, [&](int64_t begin, int64_t end) { work(begin, end); });
+}
+
+// Splits items with prefix sums `starts` (n + 1 of them) into runs of about equal weight.
+template <class F>
+void parallel_by_weight(const std::vector<int64_t>& starts, const F& work) {
+  const int64_t n = static_cast<int64_t>(starts.size()) - 1;
+  const int64_t parts = 4 * static_cast<int64_t>(torch::stable::get_num_threads());
+  auto cut = [&](int64_t part) {
+    const int64_t goal = starts.back() * part / parts;
+    return std::lower_bound(starts.begin(), starts.end() - 1, goal) - starts.begin();
+  };
+  parallel(parts, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t first = cut(part), last = part + 1 == parts ? n : cut(part + 1);
+      if (first < last) work(first, last);
+    }
+  });
+}
+
+struct Operands {
+  int64_t B, R, H, V, K;
+  Dots dots;
+  const int64_t* ids;
+  std::vector<int64_t> lengths;
+
+  Operands(
+      const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& ids_in,
+      const Tensor& lengths_in, const std::optional<Tensor>& scales)
+      : hidden_(torch::stable::contiguous(hidden)),
+        weight_(torch::stable::contiguous(weight)),
+        ids_(torch::stable::contiguous(torch::stable::to(ids_in, ScalarType::Long))) {
+    const Sizes s = check_sizes(hidden, weight, bias, ids_in, lengths_in, scales);
+    B = s.B, R = s.R, H = s.H, V = s.V, K = s.K;
+    weight_data_ = static_cast<const char*>(weight_.const_data_ptr());
+    hidden_data_ = static_cast<const char*>(hidden_.const_data_ptr());
+    ids = static_cast<const int64_t*>(ids_.const_data_ptr());
+    const Tensor bias_f = torch::stable::contiguous(torch::stable::to(bias, ScalarType::Float));
+    bias_ = static_cast<const float*>(bias_f.const_data_ptr());
+    keep_bias_ = bias_f;
+    read_lengths(lengths_in);
+    const Kernels& k = kernels();
+    switch (weight.scalar_type()) {
+      case ScalarType::Double: dots = nullptr; element_ = 8; break;  // sparse_ops.cpp
+      case ScalarType::Float: dots = k.f32; element_ = 4; break;
+      case ScalarType::BFloat16: dots = k.bf16; element_ = 2; break;
+      case ScalarType::Half: dots = k.f16; element_ = 2; break;
+      case ScalarType::Char: dots = k.int8; element_ = 1; quantise(k, *scales); break;
+      default:
+        STD_TORCH_CHECK(false, "weight must be float64, float32, bfloat16, float16 or int8: convert it");
+    }
+  }
+
+  const void* row(int64_t word) const {
+    return weight_data_ + word * H * element_;
+  }
+  const void* hidden_row(int64_t i) const {
+    if (!quantised_.empty()) return quantised_.data() + i * H;
+    return hidden_data_ + i * H * element_;
+  }
+  float logit(float dot, int64_t word, int64_t i) const {
+    if (row_scale_ != nullptr) dot *= row_scale_[word] * hidden_scale_[i];
+    return dot + bias_[word];
+  }
+
+ private:
+  void read_lengths(const Tensor& lengths_in) {
+    const Tensor flat =
+        torch::stable::contiguous(torch::stable::to(lengths_in, ScalarType::Long));
+    const auto* n = static_cast<const int64_t*>(flat.const_data_ptr());
+    lengths.assign(n, n + B);
+    for (int64_t b = 0; b < B; ++b) {
+      STD_TORCH_CHECK(
+          n[b] >= 0 && n[b] <= K, "lengths must lie in 0..K = ", K, ", got ", n[b], " for input ",
+          b);
+      for (int64_t k = 0; k < n[b]; ++k) {
+        STD_TORCH_CHECK(
+            ids[b * K + k] >= 0 && ids[b * K + k] < V, "ids must lie in 0..", V - 1, ", got ",
+            ids[b * K + k], " for input ", b, ": use the weight's own words");
+      }
+    }
+  }
+
+  // Symmetric int8 a hidden row: x = scale * q, |q| <= 127. A row with NaN or inf stays visible:
+  // its scale is NaN.
+  void quantise(const Kernels& k, const Tensor& scales) {
+    keep_scales_ = torch::stable::contiguous(scales);
+    row_scale_ = static_cast<const float*>(keep_scales_->const_data_ptr());
+    quantised_.resize(static_cast<size_t>(B * R * H));
+    hidden_scale_.resize(static_cast<size_t>(B * R));
+    const Tensor flat =
+        torch::stable::contiguous(torch::stable::to(hidden_, ScalarType::Float));
+    const auto* x = static_cast<const float*>(flat.const_data_ptr());
+    parallel(B * R, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        hidden_scale_[i] = quantise_row(x + i * H, H, k.int8_offset, quantised_.data() + i * H);
+      }
+    });
+  }
+
+  // Returns the scale. Plain loops without calls, so that the compiler makes vectors of them.
+  static float quantise_row(const float* x, int64_t n, int offset, uint8_t* out) {
+    float largest = 0.0f, poison = 0.0f;
+    for (int64_t h = 0; h < n; ++h) {
+      const float size = std::fabs(x[h]);
+      largest = size > largest ? size : largest;
+    }
+    for (int64_t h = 0; h < n; ++h) poison += x[h] * 0.0f;
+    const float inverse = largest > 0.0f && poison == 0.0f ? 127.0f / largest : 0.0f;
+    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding and taking it rounds, half to even
+    for (int64_t h = 0; h < n; ++h) {
+      const float q = inverse == 0.0f ? 0.0f : x[h] * inverse;
+      out[h] = static_cast<uint8_t>(static_cast<int>((q + kRound) - kRound) + offset);
+    }
+    return largest / 127.0f + poison;
+  }
+
+ private:
+  Tensor hidden_, weight_, ids_;
+  std::optional<Tensor> keep_bias_, keep_scales_;
+  const char* weight_data_ = nullptr;
+  const char* hidden_data_ = nullptr;
+  const float* bias_ = nullptr;
+  const float* row_scale_ = nullptr;
+  std::vector<uint8_t> quantised_;
+  std::vector<float> hidden_scale_;
+  int64_t element_ = 4;
+};
+
+}  // namespace dvs2s

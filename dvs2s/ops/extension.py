@@ -1,0 +1,78 @@
+"""Finds and loads the compiled library, and says which kernel serves which device and why."""
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass
+
+import torch
+
+logger = logging.getLogger("dvs2s")
+
+BUILD = "pip install --no-build-isolation ./cuda_ext (make ext) builds it"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What came of loading the compiled library.
+
+    Args:
+        path: the library, or "" when it is not in use.
+        why_not: why it is not in use, or "".
+        cpu: instruction sets by type, ``{"float32": "avx512", ...}``; empty without the library.
+        cuda: whether the library holds CUDA kernels.
+    """
+
+    path: str
+    why_not: str
+    cpu: dict[str, str]
+    cuda: bool
+
+
+@functools.cache
+def load() -> Loaded:
+    """Loads the library, once; a missing or unfit one is a reason, not an error."""
+    if os.environ.get("DVS2S_EXTENSION") == "off":
+        return Loaded("", "DVS2S_EXTENSION=off", {}, False)
+    spec = importlib.util.find_spec("dvs2s_ext")
+    if spec is None:
+        return Loaded("", f"there is no compiled extension: {BUILD}", {}, False)
+    try:
+        paths = [str(path) for path in importlib.import_module("dvs2s_ext").libraries()]
+        for path in paths if torch.version.cuda else paths[:1]:
+            torch.ops.load_library(path)  # type: ignore[no-untyped-call]
+    except (OSError, ImportError) as error:  # FileNotFoundError is an OSError
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return Loaded("", f"the compiled extension does not load ({reason}): {BUILD}", {}, False)
+    sets = torch.ops.dvs2s.cpu_kernels().split()
+    cpu = dict(zip(("float32", "bfloat16", "int8"), sets, strict=True))
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    return Loaded(paths[0], "", cpu, bool(has("dvs2s::sparse_logits", "CUDA")))
+
+
+def describe(device: str = "cpu") -> str:
+    """Returns one line: which kernels serve a device, and why not the compiled ones.
+
+    Args:
+        device: ``cpu`` or ``cuda``, with or without an index.
+    """
+    found, kind = load(), torch.device(device).type
+    if found.why_not:
+        return f"PyTorch reference kernels ({found.why_not})"
+    if kind == "cpu":
+        sets = ", ".join(f"{name} {isa}" for name, isa in found.cpu.items())
+        return f"compiled kernels ({sets})"
+    if kind == "cuda" and found.cuda:
+        return "compiled CUDA kernels"
+    why = "the extension was built without CUDA" if kind == "cuda" else "no kernel for it"
+    return f"PyTorch reference kernels ({why})"
+
+
+def reads_through_ids(weight: torch.Tensor) -> bool:
+    """Returns whether compiled kernels serve this weight: without them, gather its rows once."""
+    found = load()
+    if weight.device.type == "cpu":
+        return bool(found.path)
+    return weight.device.type == "cuda" and found.cuda

@@ -1,0 +1,68 @@
+"""Each operator benchmark runs, says what it must, and refuses kernels that are wrong."""
+
+import pytest
+import torch
+
+from dvs2s.bench import operators, output_layer, routes
+from dvs2s.bench.interleave import interleaved
+
+
+def test_calls_take_turns_and_warm_ones_do_not_count() -> None:
+    order: list[str] = []
+    timings = interleaved(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=3, warm=1
+    )
+    assert order == ["a", "b"] * 4
+    assert all(0 <= t.low <= t.median <= t.high for t in timings.values())
+    with pytest.raises(ValueError, match="repeats must be at least 1"):
+        interleaved({}, repeats=0)
+
+
+def test_operators_report_error_and_ceiling() -> None:
+    report = operators.run("smoke", repeats=1, compiled=False, progress=False)
+    ours = [row for row in report["rows"] if row["provider"] == "ours"]
+    assert len(ours) == len(operators.PRESETS["smoke"])
+    assert all(0 <= row["error"] < 1e-3 for row in ours)
+    providers = {row["provider"] for row in report["rows"]}
+    assert {"torch gather", "torch dense", "torch int8 dense"} <= providers
+    text = operators.table(report)
+    assert text.count("\n") == len(ours) + 1 and "int8 1x2" in text
+
+
+def test_wrong_kernels_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = operators.Operands.ours
+
+    def wrong(self, route="auto", k=20):  # type: ignore[no-untyped-def]
+        scores, slots = honest(self, route, k)
+        return scores + 0.01, slots
+
+    monkeypatch.setattr(operators.Operands, "ours", wrong)
+    with pytest.raises(ValueError, match="not timed"):
+        operators.run("smoke", repeats=1, compiled=False, progress=False)
+
+
+def test_torch_forms_find_the_same_words() -> None:
+    operands = operators.Operands(operators.PRESETS["smoke"][0])
+    ours, theirs = operands.ours(), operands.torch_gather()
+    torch.testing.assert_close(ours[0], theirs[0])
+    assert torch.equal(ours[1], theirs[1])
+
+
+def test_routes_report_the_choice() -> None:
+    (row,) = routes.run("smoke", repeats=1, progress=False)["rows"]
+    assert row["chosen"] in ("gather", "union", "dense") and row["over_best"] >= 1
+    assert "chosen" in routes.table({"rows": [row]})
+
+
+def test_the_output_layer_reports_time_and_memory_of_every_form() -> None:
+    report = output_layer.run("smoke", repeats=1)
+    assert [row["form"] for row in report["rows"]] == list(output_layer.FORMS)
+    assert report["rows"][0]["over_full"] == 1
+    assert output_layer.table(report).count("\n") == len(output_layer.FORMS) + 1
+
+
+@pytest.mark.parametrize("module", [operators, routes])
+def test_unknown_presets_are_refused(module) -> None:  # type: ignore[no-untyped-def]
+    extra = {"compiled": False} if module is operators else {}
+    with pytest.raises(ValueError, match="preset must be one of smoke"):
+        module.run("huge", repeats=1, progress=False, **extra)
