@@ -20,7 +20,7 @@ _SCHEMAS = {
     "sparse_backward": "(Tensor grad, Tensor hidden, Tensor weight, Tensor ids, Tensor lengths)"
     " -> (Tensor, Tensor, Tensor)",
     "sparse_cross_entropy": f"({_OPERANDS}, Tensor targets, int route) -> (Tensor, Tensor)",
-    "sparse_cross_entropy_backward": "(Tensor grad_loss, Tensor grad_lse, Tensor hidden,"
+    "sparse_cross_entropy_backward": "(Tensor grad_loss, Tensor? grad_lse, Tensor hidden,"
     " Tensor weight, Tensor bias, Tensor ids, Tensor lengths, Tensor targets, Tensor lse,"
     " int route) -> (Tensor, Tensor, Tensor)",
     "select": "(Tensor scores, Tensor include, int num_fixed, int size) -> (Tensor, Tensor)",
@@ -81,7 +81,7 @@ def sparse_cross_entropy(
 
 def sparse_cross_entropy_backward(
     grad_loss: Tensor,
-    grad_lse: Tensor,
+    grad_lse: Tensor | None,
     hidden: Tensor,
     weight: Tensor,
     bias: Tensor,
@@ -101,7 +101,8 @@ def sparse_cross_entropy_backward(
         )
         slots = targets[part]
         of_loss = grad_loss[part].masked_fill(slots < 0, 0)
-        grad = _shares(logits, lse[part]) * (of_loss + grad_lse[part])[..., None]
+        of_shares = of_loss if grad_lse is None else of_loss + grad_lse[part]
+        grad = _shares(logits, lse[part]) * of_shares[..., None]
         grad.scatter_add_(-1, slots.clamp_min(0)[..., None], -of_loss[..., None])
         one_hidden, one_weight, one_bias = torch.ops.dvs2s.sparse_backward(
             grad, hidden[part], weight, ids[part], lengths[part]
@@ -188,12 +189,16 @@ def _logits_gradient(ctx: Any, grad_logits: Tensor, grad_lse: Tensor) -> tuple[A
 
 
 def _save_cross_entropy(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)  # the log-normaliser seldom has a gradient
     ctx.save_for_backward(*inputs[:6], output[1])
     ctx.route = inputs[6]
 
 
-def _cross_entropy_gradient(ctx: Any, grad_loss: Tensor, grad_lse: Tensor) -> tuple[Any, ...]:
-    bias = ctx.saved_tensors[2]
+def _cross_entropy_gradient(
+    ctx: Any, grad_loss: Tensor | None, grad_lse: Tensor | None
+) -> tuple[Any, ...]:
+    bias, lse = ctx.saved_tensors[2], ctx.saved_tensors[6]
+    grad_loss = torch.zeros_like(lse) if grad_loss is None else grad_loss
     d_hidden, d_weight, d_bias = torch.ops.dvs2s.sparse_cross_entropy_backward(
         grad_loss, grad_lse, *ctx.saved_tensors, ctx.route
     )
