@@ -38,6 +38,7 @@ struct BackwardArgs {
   }
 };
 
+constexpr int kGradientThreads = 512;  // of a multiprocessor
 using SmallGradient = Shape<4, 1, 1, 4>;  // 64 x 32: an example's own words
 using LargeGradient = Shape<4, 2, 2, 4>;  // 128 x 64: all rows share the words
 
@@ -111,7 +112,7 @@ constexpr size_t staged_bytes() {
 
 // d_hidden (b, rows, widths) = Σ over slots of d_logits · weight rows.
 template <class T, class S>
-DVS2S_KERNEL hidden_gradient_kernel(BackwardArgs args) {
+DVS2S_KERNEL(S::kThreads, kGradientThreads / S::kThreads) hidden_gradient_kernel(BackwardArgs args) {
   int64_t index = block_index();
   const int64_t row0 = index % args.row_tiles * S::kN;
   index /= args.row_tiles;
@@ -161,7 +162,7 @@ DVS2S_KERNEL hidden_gradient_kernel(BackwardArgs args) {
 // d_weight (words of b, widths) = Σ over rows of d_logits · hidden; kAtomic adds, for words that
 // several examples have.
 template <class T, class S, bool kAtomic>
-DVS2S_KERNEL weight_gradient_kernel(BackwardArgs args) {
+DVS2S_KERNEL(S::kThreads, kGradientThreads / S::kThreads) weight_gradient_kernel(BackwardArgs args) {
   int64_t index = block_index();
   const int64_t h0 = index % args.width_tiles * S::kN;
   index /= args.width_tiles;
@@ -205,7 +206,7 @@ constexpr int kBiasWarps = 16;
 
 // d_bias of 32 slots of example b: a lane a slot, the rows split over the warps.
 template <class T, bool kAtomic>
-DVS2S_KERNEL bias_gradient_kernel(BackwardArgs args) {
+DVS2S_KERNEL(kBiasWarps * 32, 2) bias_gradient_kernel(BackwardArgs args) {
   const int lane = thread_index() % 32, warp = thread_index() / 32;
   const int64_t slot = block_index() % args.slot_tiles * 32 + lane;
   const int64_t b = block_index() / args.slot_tiles;
@@ -227,12 +228,14 @@ DVS2S_KERNEL bias_gradient_kernel(BackwardArgs args) {
   else args.d_bias[word] = sum;
 }
 
-DVS2S_KERNEL fill_slot_map_kernel(int32_t* slot_map, int64_t count) {
+constexpr int kMapThreads = 256;
+
+DVS2S_KERNEL(kMapThreads, 4) fill_slot_map_kernel(int32_t* slot_map, int64_t count) {
   const int64_t first = block_index() * block_size() + thread_index();
   for (int64_t i = first; i < count; i += num_blocks() * block_size()) slot_map[i] = -1;
 }
 
-DVS2S_KERNEL write_slot_map_kernel(BackwardArgs args, int32_t* slot_map) {
+DVS2S_KERNEL(kMapThreads, 4) write_slot_map_kernel(BackwardArgs args, int32_t* slot_map) {
   const int64_t i = block_index() * block_size() + thread_index();
   const int64_t b = i / args.K, slot = i % args.K;
   if (b >= args.B || slot >= args.num_slots(b)) return;
@@ -245,7 +248,7 @@ constexpr int kOrderedThreads = 128, kOrderedWidths = 8;
 // The same sums as weight_gradient_kernel and bias_gradient_kernel in one order always: a block
 // owns a word (and up to 1,024 widths of its row) and walks the examples that have it.
 template <class T>
-DVS2S_KERNEL ordered_gradient_kernel(BackwardArgs args) {
+DVS2S_KERNEL(kOrderedThreads, 8) ordered_gradient_kernel(BackwardArgs args) {
   const int64_t word = block_index() / args.width_tiles;
   const int64_t h0 =
       block_index() % args.width_tiles * (kOrderedThreads * kOrderedWidths) + thread_index();

@@ -71,9 +71,12 @@ template <class T>
 void launch_ordered(BackwardArgs args, const Tensor& like, Stream stream) {
   const Tensor slot_map = empty(like, {args.V, args.B}, ScalarType::Int);
   auto* slots = data<int32_t>(slot_map);
-  const int64_t fill_blocks = std::min<int64_t>(ceil_div(args.V * args.B, 256), 65536);
-  launch(fill_slot_map_kernel, fill_blocks, 256, 0, stream, slots, args.V * args.B);
-  launch(write_slot_map_kernel, ceil_div(args.B * args.K, 256), 256, 0, stream, args, slots);
+  const int64_t fill_blocks = std::min<int64_t>(ceil_div(args.V * args.B, kMapThreads), 65536);
+  launch(
+      fill_slot_map_kernel, fill_blocks, kMapThreads, 0, stream, slots, args.V * args.B);
+  launch(
+      write_slot_map_kernel, ceil_div(args.B * args.K, kMapThreads), kMapThreads, 0, stream, args,
+      slots);
   args.slot_map = slots;
   args.width_tiles = ceil_div(args.H, kOrderedThreads * kOrderedWidths);
   launch(

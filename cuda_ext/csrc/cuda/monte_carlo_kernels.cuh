@@ -12,6 +12,7 @@ namespace dvs2s::gpu {
 
 using MonteCarloShape = Shape<4, 2, 2, 4>;  // 128 words x 64 rows
 constexpr int kMostSamples = 64;
+constexpr int kThinThreads = 128;  // of the kernels with a thread an item
 constexpr float kLeastSum = 1e-25f;
 
 struct MonteCarloArgs {
@@ -135,7 +136,7 @@ DVS2S_DEVICE void put_gradients(
 
 // A block multiplies the chunks of one split for one tile of rows. kBackward has one chunk a split.
 template <class T, bool kBackward>
-DVS2S_KERNEL monte_carlo_kernel(MonteCarloArgs args) {
+DVS2S_KERNEL(MonteCarloShape::kThreads, 2) monte_carlo_kernel(MonteCarloArgs args) {
   using S = MonteCarloShape;
   const int lane = thread_index() % 32, warp = thread_index() / 32;
   const int64_t row0 = block_index() % args.row_tiles * S::kN;
@@ -187,7 +188,7 @@ DVS2S_KERNEL monte_carlo_kernel(MonteCarloArgs args) {
 }
 
 // One thread a row and sample: joins its splits in order.
-DVS2S_KERNEL join_samples_kernel(const Stat* stats, int64_t count, int64_t splits, float* lse) {
+DVS2S_KERNEL(kThinThreads, 8) join_samples_kernel(const Stat* stats, int64_t count, int64_t splits, float* lse) {
   const int64_t i = block_index() * block_size() + thread_index();
   if (i >= count) return;
   Stat stat = empty_stat();
@@ -197,7 +198,7 @@ DVS2S_KERNEL join_samples_kernel(const Stat* stats, int64_t count, int64_t split
 
 // Bits of the words that are in a vocabulary of any example, or a target: what the gradient of
 // hidden may read.
-DVS2S_KERNEL used_words_kernel(
+DVS2S_KERNEL(kThinThreads, 8) used_words_kernel(
     const uint32_t* members, int64_t vocabularies, int64_t mask_words, const int64_t* targets,
     int64_t rows, int64_t V, uint32_t* used) {
   const int64_t i = block_index() * block_size() + thread_index();

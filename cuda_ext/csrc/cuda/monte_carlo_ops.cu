@@ -117,8 +117,8 @@ Tensor monte_carlo_lse(
   });
   const int64_t count = args.rows * args.M;
   launch(
-      join_samples_kernel, ceil_div(count, 128), 128, 0, place.stream(), args.stats, count,
-      args.splits, data<float>(lse));
+      join_samples_kernel, ceil_div(count, kThinThreads), kThinThreads, 0, place.stream(), args.stats,
+      count, args.splits, data<float>(lse));
   return lse;
 }
 
@@ -162,8 +162,8 @@ std::tuple<Tensor, Tensor, Tensor> monte_carlo_backward(
   backward.d_weight = data<float>(d_weight);
   backward.d_bias = data<float>(d_bias);
   launch(
-      used_words_kernel, ceil_div(std::max(args.mask_words, args.rows), 128), 128, 0,
-      place.stream(), args.members, s.B * args.M, args.mask_words, args.targets, args.rows, s.V,
+      used_words_kernel, ceil_div(std::max(args.mask_words, args.rows), kThinThreads), kThinThreads,
+      0, place.stream(), args.members, s.B * args.M, args.mask_words, args.targets, args.rows, s.V,
       static_cast<uint32_t*>(used.data_ptr()));
   for_type(hidden, [&](auto zero) {
     for (int64_t first = 0; first < s.V; first += chunk) {

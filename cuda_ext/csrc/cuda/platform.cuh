@@ -18,7 +18,10 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#define DVS2S_KERNEL [[maybe_unused]] static __global__ void
+// A kernel for blocks of at most `threads`, of which `blocks` are meant to fit a multiprocessor:
+// what the compiler may spend on registers.
+#define DVS2S_KERNEL(threads, blocks) \
+  [[maybe_unused]] static __global__ void __launch_bounds__(threads, blocks)
 #define DVS2S_DEVICE __device__ __forceinline__
 
 namespace dvs2s::gpu {

@@ -175,7 +175,7 @@ DVS2S_DEVICE int write_chosen(
 }
 
 // One block an example.
-DVS2S_KERNEL select_kernel(SelectArgs args) {
+DVS2S_KERNEL(kSelectThreads, 1) select_kernel(SelectArgs args) {
   SelectShared& shared = *reinterpret_cast<SelectShared*>(shared_memory());
   const int64_t b = block_index();
   const uint8_t* always = nullptr;

@@ -20,7 +20,7 @@ inline size_t gather_shared_bytes(int k) {
 
 // R >= 8: 64 words by 32 rows a step.
 template <class T>
-DVS2S_KERNEL tensor_kernel(SparseArgs args) {
+DVS2S_KERNEL(SparseShape::kThreads, 3) tensor_kernel(SparseArgs args) {
   using S = SparseShape;
   const Part part = part_of_block<S::kM, S::kN>(args);
   char* stages = shared_memory();
@@ -68,7 +68,7 @@ DVS2S_DEVICE void multiply_four(
   const int lane = thread_index() % 32;
   const int64_t width = args.hidden.width;
   float sums[4][kRows] = {};
-#pragma unroll 2
+#pragma unroll (kRows == 1 ? 2 : 1)
   for (int64_t k = lane * kUnit<T>; k < width; k += 32 * kUnit<T>) {
     Unit packed[4];
     float w[4][kUnit<T>];
@@ -118,7 +118,7 @@ DVS2S_DEVICE void multiply_four_any(
 
 // R <= kRows < 8: chunks of 32 words, 4 words a warp, the depth split over its lanes.
 template <class T, int kRows>
-DVS2S_KERNEL gather_kernel(SparseArgs args) {
+DVS2S_KERNEL(kGatherWarps * 32, kRows == 1 ? 2 : 1) gather_kernel(SparseArgs args) {
   const Part part = part_of_block<kGatherWords, kGatherRows>(args);
   float* tile = reinterpret_cast<float*>(shared_memory());
   auto* lists = reinterpret_cast<uint64_t*>(tile + kGatherRows * kGatherPitch);
@@ -183,8 +183,10 @@ DVS2S_DEVICE float loss_of(const JoinArgs& args, int64_t row, int64_t length, fl
   return lse - (target < length ? args.target_logits[row] : minus_infinity());
 }
 
+constexpr int kJoinThreads = 128;
+
 // One warp a row joins what the blocks left, in the order of the chunks whatever the splits were.
-DVS2S_KERNEL join_kernel(JoinArgs args) {
+DVS2S_KERNEL(kJoinThreads, 8) join_kernel(JoinArgs args) {
   const int lane = thread_index() % 32;
   const int64_t row = (block_index() * block_size() + thread_index()) / 32;
   if (row >= args.rows) return;  // whole warps

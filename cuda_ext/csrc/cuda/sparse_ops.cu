@@ -26,8 +26,7 @@ JoinArgs join_args(const SparseArgs& args, const Tensor& lse) {
 }
 
 void launch_join(const JoinArgs& join, Stream stream) {
-  constexpr int kThreads = 128;
-  launch(join_kernel, ceil_div(join.rows * 32, kThreads), kThreads, 0, stream, join);
+  launch(join_kernel, ceil_div(join.rows * 32, kJoinThreads), kJoinThreads, 0, stream, join);
 }
 
 // Room for the statistics of every row and chunk, a (largest, sum) pair each.

@@ -50,7 +50,7 @@ def build_emulated(compiler: str, cache: Path) -> Kernels:
 def build_cuda(nvcc: str, cache: Path) -> Kernels:
     """Returns the operators on the current GPU, in a namespace of their own."""
     major, minor = torch.cuda.get_device_capability()
-    flags = ["-O3", "--extended-lambda", "-Xcompiler=-fPIC", f"-arch=sm_{major}{minor}"]
+    flags = ["-O3", "-Xcompiler=-fPIC", f"-arch=sm_{major}{minor}"]
     flags += ["-DDVS2S_NAMESPACE=dvs2s_gpu_test", "-DDVS2S_KEY=CUDA"]
     link_with = [nvcc, "-shared", f"-L{TORCH / 'lib'}", f"-Xlinker=-rpath={TORCH / 'lib'}"]
     # libtorch brings torch's CUDA library, whose symbols are weak here

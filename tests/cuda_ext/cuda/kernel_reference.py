@@ -87,7 +87,7 @@ def logits_and_lse(layer: Layer) -> tuple[Tensor, Tensor]:
     batch, rows, _ = layer.hidden.shape
     logits = torch.full((batch, rows, layer.ids.shape[1]), -math.inf, dtype=torch.float64)
     for b in range(batch):
-        logits[b, :, : int(layer.lengths[b])] = logits_of(layer, b)
+        logits[b, :, : int(layer.lengths[b])] = logits_of(layer, b).cpu()
     return logits, logits.logsumexp(-1)
 
 

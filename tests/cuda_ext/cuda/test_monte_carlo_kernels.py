@@ -78,9 +78,7 @@ def test_values_and_gradients(
     dtype: torch.dtype,
     seed: int,
 ) -> None:
-    case = random_case(
-        batch, rows, width, words, samples, seed=seed, scale=scale, dtype=dtype
-    )
+    case = random_case(batch, rows, width, words, samples, seed=seed, scale=scale, dtype=dtype)
     hidden, weight, bias, members, targets = case
     targets[0, 0] = -1
     leaves = [x.double().requires_grad_() for x in (hidden, weight, bias)]

@@ -79,9 +79,7 @@ def test_logits_lse_and_best(
 
 
 @pytest.mark.parametrize("rows", [1, 9])
-def test_ties_go_to_the_lower_slot_and_missing_words_come_last(
-    kernels: Kernels, rows: int
-) -> None:
+def test_ties_go_to_the_lower_slot_and_missing_words_come_last(kernels: Kernels, rows: int) -> None:
     layer = random_layer(2, rows, 16, 150, 140, seed=1, lengths=[140, 5])
     layer = replace(layer, weight=torch.zeros_like(layer.weight), bias=torch.zeros(150))
     layer.bias[layer.words(1)[2]] = -math.inf
@@ -153,7 +151,9 @@ def test_views_and_nothing_at_all(kernels: Kernels) -> None:
     for actual, expected in zip(run_logits(kernels, gaps), run_logits(kernels, wide), strict=True):
         assert torch.equal(actual, expected)
     # rows that are whole units of 16 bytes, but start off their edge
-    shifted = replace(wide, weight=torch.cat([torch.zeros(1), wide.weight.flatten()])[1:].view(80, 32))
+    shifted = replace(
+        wide, weight=torch.cat([torch.zeros(1), wide.weight.flatten()])[1:].view(80, 32)
+    )
     torch.testing.assert_close(run_logits(kernels, shifted), run_logits(kernels, wide))
     for batch, rows in [(0, 3), (2, 0)]:
         none = replace(wide, hidden=wide.hidden[:batch, :rows], ids=wide.ids[:batch])

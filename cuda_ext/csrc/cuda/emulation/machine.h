@@ -25,7 +25,7 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
-#define DVS2S_KERNEL [[maybe_unused]] static void
+#define DVS2S_KERNEL(threads, blocks) [[maybe_unused]] static void
 #define DVS2S_DEVICE inline
 
 namespace dvs2s::gpu {
