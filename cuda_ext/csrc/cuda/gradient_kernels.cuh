@@ -38,9 +38,11 @@ struct BackwardArgs {
   }
 };
 
-constexpr int kGradientThreads = 512;  // of a multiprocessor
 using SmallGradient = Shape<4, 1, 1, 4>;  // 64 x 32: an example's own words
 using LargeGradient = Shape<4, 2, 2, 4>;  // 128 x 64: all rows share the words
+
+template <class S>
+constexpr int kBlocks = 512 / S::kThreads;  // of a multiprocessor
 
 // A tile whose operand lies across: element (i, k) is in a row k of memory, at i. A thread has one
 // k and some units along i; the writes of a warp go along k and meet no bank conflict.
@@ -83,6 +85,28 @@ struct Across {
   }
 };
 
+// A tile whose operand lies along: rows of d_logits, read up to the last unit that begins below
+// the width (the room after it holds zeros).
+template <int kRows, int kThreads, class T>
+struct Along {
+  Rows<kRows, kThreads> rows;
+  Unit units[Rows<kRows, kThreads>::kCount];
+
+  DVS2S_DEVICE void fetch(int64_t k0, int64_t width) {
+    const int64_t k = k0 + thread_index() % 8 * kUnit<T>;
+#pragma unroll
+    for (int i = 0; i < rows.kCount; ++i) {
+      units[i] = read_unit<T, Reading::kUnits>(rows.rows[i], k, width);
+    }
+  }
+  DVS2S_DEVICE void store(char* tile) const {
+#pragma unroll
+    for (int i = 0; i < rows.kCount; ++i) {
+      *reinterpret_cast<Unit*>(tile + place(rows.index(i), thread_index() % 8 * 16)) = units[i];
+    }
+  }
+};
+
 // sums += the products over `depth`, tile by tile; `fetch(k0)` reads a tile into registers,
 // `store(stage)` writes it to shared memory. Takes two stages.
 template <class T, class S, class Fetch, class Store>
@@ -112,16 +136,15 @@ constexpr size_t staged_bytes() {
 
 // d_hidden (b, rows, widths) = Σ over slots of d_logits · weight rows.
 template <class T, class S>
-DVS2S_KERNEL(S::kThreads, kGradientThreads / S::kThreads) hidden_gradient_kernel(BackwardArgs args) {
+DVS2S_KERNEL(S::kThreads, kBlocks<S>) hidden_gradient_kernel(BackwardArgs args) {
   int64_t index = block_index();
   const int64_t row0 = index % args.row_tiles * S::kN;
   index /= args.row_tiles;
   const int64_t h0 = index % args.width_tiles * S::kM, b = index / args.width_tiles;
   const int64_t slots = args.num_slots(b);
   Across<S::kM, S::kThreads, T> widths;
-  Rows<S::kN, S::kThreads> rows;
-  Unit units[Rows<S::kN, S::kThreads>::kCount];
-  rows.find([&](int i) -> const void* {
+  Along<S::kN, S::kThreads, T> d_logits;
+  d_logits.rows.find([&](int i) -> const void* {
     if (row0 + i >= args.R) return nullptr;
     return static_cast<const T*>(args.d_logits) + (b * args.R + row0 + i) * args.pitch;
   });
@@ -130,20 +153,11 @@ DVS2S_KERNEL(S::kThreads, kGradientThreads / S::kThreads) hidden_gradient_kernel
     const int64_t word = slot < slots ? args.word(b, slot) : -1;
     const T* row = static_cast<const T*>(args.weight.data) + word * args.H + h0;
     widths.fetch(word < 0 ? nullptr : row, args.H - h0, args.weight.reading);
-    // past the slots, up to the end of a unit, d_logits holds zeros
-    const int64_t k = k0 + thread_index() % 8 * kUnit<T>;
-#pragma unroll
-    for (int i = 0; i < rows.kCount; ++i) {
-      units[i] = read_unit<T, Reading::kUnits>(rows.rows[i], k, slots);
-    }
+    d_logits.fetch(k0, slots);
   };
   const auto store = [&](char* stage) {
     widths.store(stage);
-#pragma unroll
-    for (int i = 0; i < rows.kCount; ++i) {
-      const int at = place(rows.index(i), thread_index() % 8 * 16);
-      *reinterpret_cast<Unit*>(stage + S::kM * kRowBytes + at) = units[i];
-    }
+    d_logits.store(stage + S::kM * kRowBytes);
   };
   Sums<S> sums;
   sums.clear();
@@ -162,7 +176,7 @@ DVS2S_KERNEL(S::kThreads, kGradientThreads / S::kThreads) hidden_gradient_kernel
 // d_weight (words of b, widths) = Σ over rows of d_logits · hidden; kAtomic adds, for words that
 // several examples have.
 template <class T, class S, bool kAtomic>
-DVS2S_KERNEL(S::kThreads, kGradientThreads / S::kThreads) weight_gradient_kernel(BackwardArgs args) {
+DVS2S_KERNEL(S::kThreads, kBlocks<S>) weight_gradient_kernel(BackwardArgs args) {
   int64_t index = block_index();
   const int64_t h0 = index % args.width_tiles * S::kN;
   index /= args.width_tiles;

@@ -83,6 +83,18 @@ void launch_ordered(BackwardArgs args, const Tensor& like, Stream stream) {
       ordered_gradient_kernel<T>, args.V * args.width_tiles, kOrderedThreads, 0, stream, args);
 }
 
+void check_backward(
+    const SparseCall& call, const Tensor& grad, const Tensor& targets, const Tensor& lse) {
+  const auto rows = {std::pair{&grad, "grad"}, {&targets, "targets"}, {&lse, "lse"}};
+  for (const auto& [tensor, name] : rows) {
+    check_shape(*tensor, name, {call.args.B, call.args.R}, "(B, R)");
+    check_like(*tensor, name, call.hidden);
+  }
+  check_type(targets, "targets", {ScalarType::Long}, "int64");
+  check_type(grad, "grad", {ScalarType::Float}, "float32");
+  check_type(lse, "lse", {ScalarType::Float}, "float32");
+}
+
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor> sparse_cross_entropy_backward(
@@ -91,14 +103,7 @@ std::tuple<Tensor, Tensor, Tensor> sparse_cross_entropy_backward(
   SparseCall call = sparse_call(Task::kGradient, hidden, weight, bias, ids, lengths, std::nullopt);
   const Place place(hidden);
   SparseArgs& args = call.args;
-  const auto rows = {std::pair{&grad, "grad"}, {&targets, "targets"}, {&lse, "lse"}};
-  for (const auto& [tensor, name] : rows) {
-    check_shape(*tensor, name, {args.B, args.R}, "(B, R)");
-    check_like(*tensor, name, hidden);
-  }
-  check_type(targets, "targets", {ScalarType::Long}, "int64");
-  check_type(grad, "grad", {ScalarType::Float}, "float32");
-  check_type(lse, "lse", {ScalarType::Float}, "float32");
+  check_backward(call, grad, targets, lse);
   const Tensor dense_grad = dense(grad), dense_targets = dense(targets), dense_lse = dense(lse);
   args.grad = data<float>(dense_grad);
   args.targets = data<int64_t>(dense_targets);

@@ -134,23 +134,35 @@ DVS2S_DEVICE void put_gradients(
   }
 }
 
+// The block's work on one chunk, after its products stand in `tile`.
+template <class T, bool kBackward>
+DVS2S_DEVICE void finish_words(
+    const MonteCarloArgs& args, int64_t row0, int64_t first, const float* tile, Stat* running) {
+  using S = MonteCarloShape;
+  const int lane = thread_index() % 32, warp = thread_index() / 32;
+  const Four bias = bias_of_chunk(args, first);
+  for (int i = warp; i < S::kN && row0 + i < args.rows; i += S::kThreads / 32) {
+    Four z;
+#pragma unroll
+    for (int j = 0; j < 4; ++j) z.values[j] = tile[i * S::kPitch + j * 32 + lane] + bias.values[j];
+    if constexpr (kBackward) put_gradients<T>(args, row0 + i, first, z);
+    else add_to_stats(args, (row0 + i) / args.R, first, z, running + i * args.M);
+  }
+}
+
 // A block multiplies the chunks of one split for one tile of rows. kBackward has one chunk a split.
 template <class T, bool kBackward>
 DVS2S_KERNEL(MonteCarloShape::kThreads, 2) monte_carlo_kernel(MonteCarloArgs args) {
   using S = MonteCarloShape;
-  const int lane = thread_index() % 32, warp = thread_index() / 32;
   const int64_t row0 = block_index() % args.row_tiles * S::kN;
   const int64_t split = block_index() / args.row_tiles;
   const int64_t first_chunk = split * args.chunks_per_split;
   const int64_t left = args.chunks - first_chunk;
-  const int64_t num_chunks = left < args.chunks_per_split ? left : args.chunks_per_split;
   char* stages = shared_memory();
   float* tile = reinterpret_cast<float*>(stages + kStages * S::kStageBytes);
   Stat* running = reinterpret_cast<Stat*>(tile + S::kN * S::kPitch);
-  const int cells = S::kN * static_cast<int>(args.M);
-  if (!kBackward) {
-    for (int i = thread_index(); i < cells; i += S::kThreads) running[i] = empty_stat();
-  }
+  const int cells = kBackward ? 0 : S::kN * static_cast<int>(args.M);
+  for (int i = thread_index(); i < cells; i += S::kThreads) running[i] = empty_stat();
   const auto first_word_of = [&](int64_t chunk) {
     return args.first_word + (first_chunk + chunk) * S::kM;
   };
@@ -159,7 +171,8 @@ DVS2S_KERNEL(MonteCarloShape::kThreads, 2) monte_carlo_kernel(MonteCarloArgs arg
     return row0 + i < args.rows ? args.hidden.row<T>(row0 + i) : nullptr;
   });
   multiply_chunks<T, S>(
-      stages, args.weight, args.hidden, hidden_rows, num_chunks,
+      stages, args.weight, args.hidden, hidden_rows,
+      left < args.chunks_per_split ? left : args.chunks_per_split,
       [&](int64_t chunk, int i) -> const void* {
         const int64_t word = first_word_of(chunk) + i;
         return word < args.end_word ? args.weight.row<T>(word) : nullptr;
@@ -167,19 +180,8 @@ DVS2S_KERNEL(MonteCarloShape::kThreads, 2) monte_carlo_kernel(MonteCarloArgs arg
       [&](int64_t chunk, const Sums<S>& sums) {
         sums.write(tile);
         sync_block();  // the tile is read before the next chunk's first barrier, written after
-        const int64_t first = first_word_of(chunk);
-        const Four bias = bias_of_chunk(args, first);
-        for (int i = warp; i < S::kN && row0 + i < args.rows; i += S::kThreads / 32) {
-          Four z;
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            z.values[j] = tile[i * S::kPitch + j * 32 + lane] + bias.values[j];
-          }
-          if constexpr (kBackward) put_gradients<T>(args, row0 + i, first, z);
-          else add_to_stats(args, (row0 + i) / args.R, first, z, running + i * args.M);
-        }
+        finish_words<T, kBackward>(args, row0, first_word_of(chunk), tile, running);
       });
-  if (kBackward) return;
   sync_block();
   for (int i = thread_index(); i < cells; i += S::kThreads) {
     const int64_t row = row0 + i / args.M, sample = i % args.M;
@@ -188,7 +190,8 @@ DVS2S_KERNEL(MonteCarloShape::kThreads, 2) monte_carlo_kernel(MonteCarloArgs arg
 }
 
 // One thread a row and sample: joins its splits in order.
-DVS2S_KERNEL(kThinThreads, 8) join_samples_kernel(const Stat* stats, int64_t count, int64_t splits, float* lse) {
+DVS2S_KERNEL(kThinThreads, 8) join_samples_kernel(
+    const Stat* stats, int64_t count, int64_t splits, float* lse) {
   const int64_t i = block_index() * block_size() + thread_index();
   if (i >= count) return;
   Stat stat = empty_stat();

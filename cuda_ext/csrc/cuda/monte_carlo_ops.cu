@@ -84,15 +84,69 @@ void launch_chunk(MonteCarloArgs args, BackwardArgs backward, Stream stream) {
   launch_gradients<T>(backward, stream);
 }
 
-BackwardArgs backward_args(const MonteCarloCall& call) {
-  BackwardArgs args{};
-  args.weight = call.args.weight;
-  args.hidden = call.args.hidden;
-  args.B = 1;
-  args.R = call.args.rows;
-  args.V = call.sizes.V;
-  args.H = call.sizes.H;
-  return args;
+struct Gradients {
+  Tensor hidden, weight, bias;
+};
+
+void check_backward(
+    const MonteCarloCall& call, const Tensor& grad, const Tensor& lse, const Tensor& targets) {
+  const Sizes& s = call.sizes;
+  check_shape(grad, "grad", {s.B, s.R, call.args.M}, "(B, R, M)");
+  check_shape(lse, "lse", {s.B, s.R, call.args.M}, "(B, R, M)");
+  check_shape(targets, "targets", {s.B, s.R}, "(B, R)");
+  check_type(grad, "grad", {ScalarType::Float}, "float32");
+  check_type(lse, "lse", {ScalarType::Float}, "float32");
+  check_type(targets, "targets", {ScalarType::Long}, "int64");
+  check_like(grad, "grad", call.hidden);
+  check_like(lse, "lse", call.hidden);
+  check_like(targets, "targets", call.hidden);
+}
+
+// Words at once: as many whole tiles as the workspace holds.
+int64_t words_at_once(const MonteCarloCall& call) {
+  const int64_t tile = MonteCarloShape::kM;
+  const auto word_bytes = static_cast<int64_t>(call.hidden.element_size()) * call.args.rows;
+  const int64_t tiles = std::max<int64_t>(1, kWorkspaceBytes / word_bytes / tile);
+  return std::min(ceil_div(call.sizes.V, tile), tiles) * tile;
+}
+
+// The words that the gradient of hidden may read, a bit each.
+Tensor used_words(const MonteCarloArgs& args, const Sizes& s, const Tensor& like, Stream stream) {
+  Tensor used = zeros(like, {args.mask_words}, ScalarType::Int);
+  launch(
+      used_words_kernel, ceil_div(std::max(args.mask_words, args.rows), kThinThreads),
+      kThinThreads, 0, stream, args.members, s.B * args.M, args.mask_words, args.targets,
+      args.rows, s.V, static_cast<uint32_t*>(used.data_ptr()));
+  return used;
+}
+
+void launch_backward(MonteCarloCall& call, const Gradients& out, Stream stream) {
+  MonteCarloArgs& args = call.args;
+  const int64_t chunk = words_at_once(call);
+  const Tensor d_logits = empty(call.hidden, {args.rows, chunk}, call.hidden.scalar_type());
+  const Tensor used = used_words(args, call.sizes, call.hidden, stream);
+  args.d_logits = d_logits.data_ptr();
+  args.pitch = chunk;
+  BackwardArgs backward{};
+  backward.weight = args.weight;
+  backward.hidden = args.hidden;
+  backward.B = 1;
+  backward.R = args.rows;
+  backward.V = call.sizes.V;
+  backward.H = call.sizes.H;
+  backward.d_logits = args.d_logits;
+  backward.pitch = chunk;
+  backward.used = static_cast<const uint32_t*>(used.data_ptr());
+  backward.d_hidden = data<float>(out.hidden);
+  backward.d_weight = data<float>(out.weight);
+  backward.d_bias = data<float>(out.bias);
+  for_type(call.hidden, [&](auto zero) {
+    for (int64_t first = 0; first < call.sizes.V; first += chunk) {
+      args.first_word = first;
+      args.end_word = std::min(call.sizes.V, first + chunk);
+      launch_chunk<decltype(zero)>(args, backward, stream);
+    }
+  });
 }
 
 }  // namespace
@@ -117,8 +171,8 @@ Tensor monte_carlo_lse(
   });
   const int64_t count = args.rows * args.M;
   launch(
-      join_samples_kernel, ceil_div(count, kThinThreads), kThinThreads, 0, place.stream(), args.stats,
-      count, args.splits, data<float>(lse));
+      join_samples_kernel, ceil_div(count, kThinThreads), kThinThreads, 0, place.stream(),
+      args.stats, count, args.splits, data<float>(lse));
   return lse;
 }
 
@@ -128,51 +182,18 @@ std::tuple<Tensor, Tensor, Tensor> monte_carlo_backward(
   MonteCarloCall call = monte_carlo_call(hidden, weight, bias, membership_bits, num_samples);
   const Place place(hidden);
   const Sizes& s = call.sizes;
-  MonteCarloArgs& args = call.args;
-  check_shape(grad, "grad", {s.B, s.R, args.M}, "(B, R, M)");
-  check_shape(lse, "lse", {s.B, s.R, args.M}, "(B, R, M)");
-  check_shape(targets, "targets", {s.B, s.R}, "(B, R)");
-  check_type(grad, "grad", {ScalarType::Float}, "float32");
-  check_type(lse, "lse", {ScalarType::Float}, "float32");
-  check_type(targets, "targets", {ScalarType::Long}, "int64");
-  for (const Tensor* tensor : {&grad, &lse, &targets}) check_like(*tensor, "an argument", hidden);
-  if (args.rows == 0) {
+  check_backward(call, grad, lse, targets);
+  if (call.args.rows == 0) {
     return {zeros(hidden, {s.B, s.R, s.H}), zeros(hidden, {s.V, s.H}), zeros(hidden, {s.V})};
   }
   const Tensor dense_grad = dense(grad), dense_lse = dense(lse), dense_targets = dense(targets);
-  const Tensor d_hidden = empty(hidden, {s.B, s.R, s.H});
-  const Tensor d_weight = empty(hidden, {s.V, s.H}), d_bias = empty(hidden, {s.V});
-  args.grad = data<float>(dense_grad);
-  args.lse = data<float>(dense_lse);
-  args.targets = data<int64_t>(dense_targets);
-  // as many words at once as the workspace holds, in whole tiles
-  const auto row_bytes = static_cast<int64_t>(hidden.element_size()) * args.rows;
-  const int64_t tile = MonteCarloShape::kM;
-  const int64_t chunk = std::min(
-      ceil_div(s.V, tile), std::max<int64_t>(1, kWorkspaceBytes / row_bytes / tile)) * tile;
-  const Tensor d_logits = empty(hidden, {args.rows, chunk}, hidden.scalar_type());
-  const Tensor used = zeros(hidden, {args.mask_words}, ScalarType::Int);
-  args.d_logits = d_logits.data_ptr();
-  args.pitch = chunk;
-  BackwardArgs backward = backward_args(call);
-  backward.d_logits = args.d_logits;
-  backward.pitch = chunk;
-  backward.used = static_cast<const uint32_t*>(used.data_ptr());
-  backward.d_hidden = data<float>(d_hidden);
-  backward.d_weight = data<float>(d_weight);
-  backward.d_bias = data<float>(d_bias);
-  launch(
-      used_words_kernel, ceil_div(std::max(args.mask_words, args.rows), kThinThreads), kThinThreads,
-      0, place.stream(), args.members, s.B * args.M, args.mask_words, args.targets, args.rows, s.V,
-      static_cast<uint32_t*>(used.data_ptr()));
-  for_type(hidden, [&](auto zero) {
-    for (int64_t first = 0; first < s.V; first += chunk) {
-      args.first_word = first;
-      args.end_word = std::min(s.V, first + chunk);
-      launch_chunk<decltype(zero)>(args, backward, place.stream());
-    }
-  });
-  return {d_hidden, d_weight, d_bias};
+  call.args.grad = data<float>(dense_grad);
+  call.args.lse = data<float>(dense_lse);
+  call.args.targets = data<int64_t>(dense_targets);
+  const Gradients out{
+      empty(hidden, {s.B, s.R, s.H}), empty(hidden, {s.V, s.H}), empty(hidden, {s.V})};
+  launch_backward(call, out, place.stream());
+  return {out.hidden, out.weight, out.bias};
 }
 
 }  // namespace dvs2s::gpu
