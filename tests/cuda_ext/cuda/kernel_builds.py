@@ -1,10 +1,12 @@
 """Builds the GPU kernels for tests: for the GPU that is here, or for the emulated one.
 
 The emulated build runs the very sources of ``cuda_ext/csrc/cuda`` on one CPU core (see
-``emulation/machine.h`` there); it needs g++ and no CUDA.
+``emulation/fibers.h`` there); it needs g++ and no CUDA. ``DVS2S_KERNEL_CXXFLAGS`` adds to its
+flags, for sanitizers.
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +42,9 @@ def build_emulated(compiler: str, cache: Path) -> Kernels:
     # torch's headers hide symbols that ours hold; nvcc's pragmas mean nothing to g++
     flags += ["-Wno-attributes", "-Wno-unknown-pragmas", "-Wno-missing-field-initializers"]
     flags += ["-DDVS2S_EMULATE", "-DDVS2S_NAMESPACE=dvs2s_emulated", "-DDVS2S_KEY=CPU"]
-    compile_with = [compiler, *COMMON, *flags, "-xc++", "-c"]
-    link_with = [compiler, "-shared", f"-L{TORCH / 'lib'}", f"-Wl,-rpath,{TORCH / 'lib'}"]
+    more = os.environ.get("DVS2S_KERNEL_CXXFLAGS", "").split()
+    compile_with = [compiler, *COMMON, *flags, *more, "-xc++", "-c"]
+    link_with = [compiler, "-shared", *more, f"-L{TORCH / 'lib'}", f"-Wl,-rpath,{TORCH / 'lib'}"]
     library = _build(compile_with, link_with, ["-ltorch_cpu"], cache)
     torch.ops.load_library(library)
     return Kernels(torch.ops.dvs2s_emulated, torch.device("cpu"), True)
