@@ -152,7 +152,8 @@ DVS2S_DEVICE void finish_words(
 
 // A block multiplies the chunks of one split for one tile of rows. kBackward has one chunk a split.
 template <class T, bool kBackward>
-DVS2S_KERNEL(MonteCarloShape::kThreads, 2) monte_carlo_kernel(MonteCarloArgs args) {
+DVS2S_KERNEL(MonteCarloShape::kThreads, sizeof(T) == 4 ? 1 : 2)
+monte_carlo_kernel(MonteCarloArgs args) {
   using S = MonteCarloShape;
   const int64_t row0 = block_index() % args.row_tiles * S::kN;
   const int64_t split = block_index() / args.row_tiles;

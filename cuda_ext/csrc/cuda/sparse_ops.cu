@@ -1,4 +1,5 @@
 // Sparse logits, top-k and cross-entropy, forward.
+#include "join_kernel.cuh"
 #include "sparse_host.cuh"
 
 namespace dvs2s::gpu {
@@ -16,7 +17,7 @@ JoinArgs join_args(const SparseArgs& args, const Tensor& lse) {
   join.chunks = args.chunks;
   join.splits = args.splits;
   join.chunks_per_split = args.chunks_per_split;
-  join.words = args.R >= kTensorRows ? SparseShape::kM : kGatherWords;
+  join.words = static_cast<int>(words_of_chunk(args.R));
   join.lse = data<float>(lse);
   join.k = args.k;
   join.best = args.best;

@@ -17,7 +17,14 @@ from typing import Any
 import torch
 
 SOURCES = Path(__file__).resolve().parents[3] / "cuda_ext" / "csrc" / "cuda"
-UNITS = ("sparse_ops", "gradient_ops", "monte_carlo_ops", "select_ops", "register")
+UNITS = (
+    "sparse_host",
+    "sparse_ops",
+    "gradient_ops",
+    "monte_carlo_ops",
+    "select_ops",
+    "register",
+)
 TORCH = Path(torch.__file__).parent
 COMMON = [
     "-std=c++20",
