@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 RUN := runs/smalltalk
 MODEL := $(RUN)/.trained
+ifdef DVS2S_CUDA
+export DVS2S_CUDA
+endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help setup ext chat train test check format sanitize clean
@@ -28,9 +31,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory ext
 	@touch $@
 
-# the compiled kernels; without a compiler everything works on PyTorch's own
+# the compiled kernels; without a compiler everything works on PyTorch's own. CUDA's are left out
+# beside a torch without CUDA, where nothing could call them: make ext DVS2S_CUDA=1 builds them
 ext:
-	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps ./cuda_ext > $(VENV)/ext.log 2>&1 \
+	@DVS2S_CUDA=$${DVS2S_CUDA-$$($(BIN)/python -c 'import torch; print("" if torch.version.cuda else 0)')} \
+	  $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps ./cuda_ext > $(VENV)/ext.log 2>&1 \
 	  || echo "the compiled kernels were not built (see $(VENV)/ext.log): PyTorch serves, more slowly" >&2
 	@$(BIN)/python -c 'from dvs2s.ops.extension import describe; print("sparse softmax on cpu:", describe())' >&2
 

@@ -9,6 +9,7 @@ Whether a GPU is visible while building plays no part.
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -17,7 +18,6 @@ from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
 TORCH = Path(torch.__file__).parent
-INCLUDE = [TORCH / "include", TORCH / "include/torch/csrc/api/include"]
 # the oldest torch whose stable ABI serves: one build runs on it and on every later release
 DEFINES = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 CPU = sorted(str(p.relative_to(HERE)) for p in (HERE / "csrc/cpu").glob("*.cpp"))
@@ -42,7 +42,7 @@ def cuda_home() -> Path | None:
 
 
 class Build(build_ext):
-    """Adds the CUDA kernels: a library of their own, which needs a torch that has CUDA."""
+    """Adds the CUDA kernels, a library of their own (csrc/cuda/README.md)."""
 
     def run(self) -> None:
         super().run()
@@ -50,36 +50,26 @@ class Build(build_ext):
         if home is None:
             print("dvs2s_ext: CPU kernels only")
             return
-        objects = [self._compile(home, source) for source in CUDA]
-        if not (TORCH / "lib/libtorch_cuda.so").exists():
-            print("dvs2s_ext: CUDA kernels compiled and left out, for this torch has no CUDA")
-            return
+        with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS", "2"))) as pool:
+            objects = list(pool.map(lambda source: self._compile(home, source), CUDA))
         target = Path(self.get_ext_fullpath("dvs2s_ext._cuda"))
-        libraries = ["-ltorch_cpu", "-ltorch_cuda", "-ltorch", "-lc10"]
-        command = [str(home / "bin/nvcc"), "-shared", "-o", str(target), *objects]
-        command += [f"-L{TORCH / 'lib'}", f"-Xlinker=-rpath,{TORCH / 'lib'}", *libraries]
+        # libtorch brings torch's CUDA library where it has one; its symbols are weak, so that the
+        # library loads beside a torch without CUDA, too, and serves nothing there
+        command = [str(home / "bin/nvcc"), "-shared", "-cudart", "static", *objects]
+        command += ["-o", str(target), f"-L{TORCH / 'lib'}", f"-Xlinker=-rpath={TORCH / 'lib'}"]
+        command += ["-Xlinker=--no-as-needed", "-ltorch"]
         subprocess.run(command, check=True)
 
     def _compile(self, home: Path, source: str) -> str:
         target = Path(self.build_temp) / (source + ".o")
         target.parent.mkdir(parents=True, exist_ok=True)
         archs = os.environ.get("DVS2S_CUDA_ARCHS", "80;90").split(";")
-        command = [
-            str(home / "bin/nvcc"),
-            "-c",
-            str(HERE / source),
-            "-o",
-            str(target),
-            "-O3",
-            "-std=c++20",
-            "--expt-relaxed-constexpr",
-            "-DUSE_CUDA",
-            "-Xcompiler=-fPIC,-fvisibility=hidden",
-            *DEFINES,
-            *(f"-I{folder}" for folder in INCLUDE),
-            *(f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs),
-            f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}",
-        ]
+        command = [str(home / "bin/nvcc"), "-c", str(HERE / source), "-o", str(target)]
+        command += ["-O3", "-std=c++20", "-Xcompiler=-fPIC,-fvisibility=hidden", *DEFINES]
+        command += ["-DDVS2S_NAMESPACE=dvs2s_gpu", "-DDVS2S_KEY=CUDA", "-DDVS2S_DEFINE_SCHEMAS"]
+        command += ["-isystem", str(TORCH / "include")]
+        command += [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
+        command += [f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
         subprocess.run(command, check=True)
         return str(target)
 
@@ -92,7 +82,7 @@ sanitize = (
 extension = Extension(
     "dvs2s_ext._ops",
     sources=CPU,
-    include_dirs=[str(folder) for folder in INCLUDE],
+    include_dirs=[str(TORCH / "include")],
     library_dirs=[str(TORCH / "lib")],
     runtime_library_dirs=[str(TORCH / "lib")],
     libraries=["torch_cpu"],

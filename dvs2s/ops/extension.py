@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from dvs2s.ops import gpu
+
 logger = logging.getLogger("dvs2s")
 
 BUILD = "pip install --no-build-isolation ./cuda_ext (make ext) builds it"
@@ -41,15 +43,16 @@ def load() -> Loaded:
         return Loaded("", f"there is no compiled extension: {BUILD}", {}, False)
     try:
         paths = [str(path) for path in importlib.import_module("dvs2s_ext").libraries()]
-        for path in paths if torch.version.cuda else paths[:1]:
+        for path in paths:
             torch.ops.load_library(path)  # type: ignore[no-untyped-call]
     except (OSError, ImportError) as error:  # FileNotFoundError is an OSError
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         return Loaded("", f"the compiled extension does not load ({reason}): {BUILD}", {}, False)
     sets = torch.ops.dvs2s.cpu_kernels().split()
     cpu = dict(zip(("float32", "bfloat16", "int8"), sets, strict=True))
-    has = torch._C._dispatch_has_kernel_for_dispatch_key
-    return Loaded(paths[0], "", cpu, bool(has("dvs2s::sparse_logits", "CUDA")))
+    if len(paths) > 1:
+        gpu.register()
+    return Loaded(paths[0], "", cpu, len(paths) > 1)
 
 
 def describe(device: str = "cpu") -> str:

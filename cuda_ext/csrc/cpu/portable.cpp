@@ -30,7 +30,7 @@ void dots(
           part[l] += static_cast<Sum>(row[k + l]) * static_cast<Sum>(hidden[k + l]);
         }
       }
-      for (int l = 0; k < H; ++k, ++l) {
+      for (int l = 0; l < kLanes && k < H; ++k, ++l) {
         part[l] += static_cast<Sum>(row[k]) * static_cast<Sum>(hidden[k]);
       }
       Sum total = 0;
