@@ -1,4 +1,5 @@
 # make chat    environment, default model, a conversation in the terminal
+# make serve   environment, default model, the server and its page on http://127.0.0.1:8000
 # make test    environment, every test
 # make check   format, lint, types, as CI does
 # make format  mends format and lint
@@ -11,7 +12,7 @@ RUN := runs/smalltalk
 MODEL := $(RUN)/.trained
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup chat train test check format clean
+.PHONY: help setup chat serve train test check format clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -34,6 +35,9 @@ $(MODEL): $(STAMP)
 
 chat: $(MODEL)
 	@$(BIN)/python -m dvs2s.cli.chat checkpoint=$(RUN)
+
+serve: $(MODEL)
+	@$(BIN)/python serve.py checkpoint=$(RUN)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest
