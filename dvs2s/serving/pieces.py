@@ -38,6 +38,8 @@ class Pieces:
     def push(self, token: str) -> str:
         """Returns the further text that is settled by one more word, perhaps none."""
         self._tokens.append(token)
+        if self.has_stopped():
+            return ""
         texts = [self._detokenize([*self._tokens, *future]) for future in _FUTURES]
         text = _common_prefix(texts)
         longest = max((len(s) for s in self._stop), default=0)
