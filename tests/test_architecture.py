@@ -94,7 +94,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " serving.wire",
         "serving.errors": "serving.client",
         "serving.metrics": "serving.client",
-        "serving.guard": "serving.errors serving.metrics",
+        "serving.guard": "serving.client serving.errors serving.metrics",
         "serving.streaming": "serving.client serving.errors serving.wire",
     },
     {  # 1: the options, the corpus, the composed layers, the loop
@@ -133,8 +133,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "selection": "config dynamic_vocab text.vocabulary",
         "serving.schedule": "config serving.wire",
         "serving.plan": "config errors serving.errors serving.options serving.schemas serving.wire",
-        "serving.services": "serving.client serving.metrics serving.options serving.plan"
-        " serving.schemas serving.wire",
+        "serving.services": "serving.client serving.guard serving.metrics serving.options"
+        " serving.plan serving.schemas serving.wire",
         "serving.operations": "serving.services",
         "serving.openai_routes": "serving.client serving.schemas serving.services"
         " serving.streaming serving.wire",

@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from dvs2s import __version__
 from dvs2s.serving.client import EngineClient
 from dvs2s.serving.errors import add_handlers
-from dvs2s.serving.guard import Limit, Observe, RequireKey
+from dvs2s.serving.guard import Limit, Observe, RequireKey, Shed
 from dvs2s.serving.metrics import Metrics
 from dvs2s.serving.openai_routes import openai_router
 from dvs2s.serving.operations import operations_router
@@ -24,6 +24,8 @@ logger = logging.getLogger("dvs2s")
 
 _ABOUT = """A chatbot that picks a small vocabulary T for each message and says which words are in
 it. `/v1/chat/completions` speaks OpenAI's protocol; `/v1/reply` tells everything."""
+
+_WORK = frozenset({"/v1/chat/completions", "/v1/reply"})
 
 
 def create_app(
@@ -76,6 +78,7 @@ def create_app(
     is_open = {"/healthz", "/readyz", "/openapi.json", *pages()}.__contains__
     # The last one added is the outermost.
     app.add_middleware(Limit, max_body=options.max_body, seconds=options.read_seconds)
+    app.add_middleware(Shed, engine=engine, paths=_WORK)
     app.add_middleware(RequireKey, key=key, is_open=is_open)
     if options.origins:
         app.add_middleware(CORSMiddleware, allow_origins=options.origins, allow_headers=["*"])

@@ -64,6 +64,10 @@ class EngineClient(Protocol):
         """Jobs that the engine process has."""
         ...
 
+    def refusal(self, client: str) -> EngineError | None:
+        """Returns why a job of this client would not be taken now, without looking at it."""
+        ...
+
     def new_id(self) -> int:
         """Returns an id that no other job of this engine has."""
         ...

@@ -141,17 +141,24 @@ class Engine:
 
     def submit(self, job: Job, client: str) -> EngineTicket:
         """Hands a job in; see ``EngineClient.submit``."""
-        if self.why_not:
-            raise EngineError(self.why_not, 503, 2)
+        refusal = self.refusal(client)
+        if refusal is not None:
+            raise refusal
         ticket = EngineTicket(job, client, self, self._options.request_seconds)
         loser = self._queue.put(client, ticket)
-        full = EngineError("too many requests wait already", 429, self._patience())
-        if loser is ticket:
-            raise full
         if loser is not None:
-            loser.put(full)
+            loser.put(self._full())
         self._pump()
         return ticket
+
+    def refusal(self, client: str) -> EngineError | None:
+        """Returns why a job of this client would not be taken now."""
+        if self.why_not:
+            return EngineError(self.why_not, 503, 2)
+        return None if self._queue.has_room(client) else self._full()
+
+    def _full(self) -> EngineError:
+        return EngineError("too many requests wait already", 429, self._patience())
 
     def forget(self, ticket: EngineTicket) -> None:
         """Takes a job back from the queue or the process."""

@@ -65,6 +65,12 @@ def error_response(
     return JSONResponse(content, status, headers=dict(headers or {}))
 
 
+def engine_response(error: EngineError) -> Response:
+    """Returns a refusal of the engine as a response."""
+    code = {429: "queue_full", 504: "timeout"}.get(error.status)
+    return error_response(error.reason, error.status, code=code, headers=engine_headers(error))
+
+
 def engine_headers(error: EngineError) -> dict[str, str]:
     """Returns when to ask again."""
     return {"Retry-After": str(error.retry_after)} if error.retry_after else {}
@@ -79,8 +85,7 @@ def add_handlers(app: FastAPI) -> None:
 
     async def not_answered(request: Request, error: Exception) -> Response:
         assert isinstance(error, EngineError)
-        code = {429: "queue_full", 504: "timeout"}.get(error.status)
-        return error_response(error.reason, error.status, code=code, headers=engine_headers(error))
+        return engine_response(error)
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

@@ -23,6 +23,13 @@ class FairQueue(Generic[Item]):
     def __len__(self) -> int:
         return self._length
 
+    def has_room(self, client: str) -> bool:
+        """Returns whether a further item of this client would stay."""
+        if self._length < self._size:
+            return True
+        own = len(self._lines.get(client, ()))
+        return any(len(line) > own + 1 for line in self._lines.values())
+
     def put(self, client: str, item: Item) -> Item | None:
         """Adds an item; returns the one that has to go for it, perhaps itself.
 
@@ -35,7 +42,7 @@ class FairQueue(Generic[Item]):
         if self._length <= self._size:
             return None
         longest = max(self._lines, key=lambda name: len(self._lines[name]))
-        if len(self._lines[longest]) == len(line):
+        if len(self._lines[longest]) <= len(line):
             longest = client
         return self._take(longest, newest=True)
 

@@ -16,7 +16,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dvs2s.serving.errors import error_response
+from dvs2s.serving.client import EngineClient
+from dvs2s.serving.errors import engine_response, error_response
 from dvs2s.serving.metrics import Metrics
 
 logger = logging.getLogger("dvs2s.requests")
@@ -79,11 +80,12 @@ class Observe:
             self._note(scope, request_id, status, time.perf_counter() - start)
 
     def _note(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")
+        state = scope["state"]
+        route = state.get("shed") or getattr(scope.get("route"), "path", "other")
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.latency.labels(route).observe(seconds)
         entry: dict[str, Any] = {"id": request_id, "method": scope["method"], "route": route}
-        entry |= {"status": status, "seconds": round(seconds, 4), **scope["state"].get("log", {})}
+        entry |= {"status": status, "seconds": round(seconds, 4), **state.get("log", {})}
         logger.info(json.dumps(entry))  # ASCII: a control character in it stays escaped
 
 
@@ -139,6 +141,33 @@ class Limit:
 
 
 _CLOSE = {"Connection": "close"}
+
+
+class Shed:
+    """Refuses work that would not be taken before its body is parsed: refusing has to be cheap.
+
+    Args:
+        app: what is inside.
+        engine: asked whether it has room.
+        paths: where work is asked for.
+    """
+
+    def __init__(self, app: ASGIApp, engine: EngineClient, paths: frozenset[str]) -> None:
+        self._app, self._engine, self._paths = app, engine, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in self._paths and scope["method"] == "POST":
+            refusal = self._engine.refusal(client_of(scope))
+            if refusal is not None:
+                scope["state"]["shed"] = scope["path"]
+                await engine_response(refusal)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def client_of(scope: Scope) -> str:
+    """Returns who asks, for turns: the address of the connection."""
+    return str(scope["client"][0]) if scope.get("client") else "local"
 
 
 class RequireKey:

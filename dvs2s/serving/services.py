@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import Request
 
 from dvs2s.serving.client import EngineClient, EngineError, Ticket
+from dvs2s.serving.guard import client_of
 from dvs2s.serving.metrics import Metrics
 from dvs2s.serving.options import ServerOptions
 from dvs2s.serving.plan import Planner
@@ -61,10 +62,9 @@ class Services:
         Raises:
             EngineError: it is not taken.
         """
-        address = request.client.host if request.client else "local"
         if self.options.log_text:
             self.note(request, turns=job.turns)
-        return self.engine.submit(job, address)
+        return self.engine.submit(job, client_of(request.scope))
 
     def answered(self, request: Request, done: Event) -> None:
         """Counts an answer and leaves its figures for the log."""

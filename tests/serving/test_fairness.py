@@ -12,11 +12,12 @@ PUTS = st.lists(st.sampled_from("abc"), max_size=40)
 @given(PUTS, st.integers(1, 12))
 def test_nothing_is_lost_or_doubled_and_each_client_keeps_its_order(puts: str, size: int) -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue(size)
-    lost = [
-        loser
-        for i, client in enumerate(puts)
-        if (loser := queue.put(client, (client, i))) is not None
-    ]
+    lost = []
+    for i, client in enumerate(puts):
+        has_room = queue.has_room(client)
+        loser = queue.put(client, (client, i))
+        assert has_room == (loser != (client, i))
+        lost += [loser] if loser is not None else []
     assert len(queue) == len(puts) - len(lost) <= size
     served = [queue.get() for _ in range(len(queue))]
     assert sorted(served + lost) == sorted((client, i) for i, client in enumerate(puts))
@@ -40,7 +41,9 @@ def test_between_two_of_one_client_everybody_waiting_has_a_turn(puts: str) -> No
 def test_a_busy_client_makes_room_for_a_quiet_one() -> None:
     queue: FairQueue[str] = FairQueue(3)
     assert [queue.put("busy", f"busy{i}") for i in range(4)] == [None, None, None, "busy3"]
+    assert queue.has_room("quiet") and not queue.has_room("busy")
     assert queue.put("quiet", "quiet0") == "busy2"
+    assert not queue.has_room("quiet")
     assert [queue.get() for _ in range(3)] == ["busy0", "quiet0", "busy1"]
 
 

@@ -343,14 +343,26 @@ def test_pages_ask_nobody_else_and_hold_no_inline_code() -> None:
             assert not re.search(r"<script(?![^>]*src=)|\son\w+=|\sstyle=", text), address
 
 
+def logged(caplog: pytest.LogCaptureFixture, count: int) -> list[dict[str, Any]]:
+    """Returns the lines once there are so many: they are written after the answer."""
+    end = time.monotonic() + 5
+    while True:
+        lines = [r.getMessage() for r in caplog.records if r.name == "dvs2s.requests"]
+        if len(lines) >= count:
+            return [json.loads(line) for line in lines]
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_logs_hold_no_text_unless_asked(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger="dvs2s.requests")
     private = {"message": "my secret\n\u001b[31m word"}
     post(serve(), private, "/v1/reply")
-    entries = [json.loads(r.getMessage()) for r in caplog.records if r.name == "dvs2s.requests"]
+    entries = logged(caplog, 1)
     assert entries[-1]["route"] == "/v1/reply" and entries[-1]["status"] == 200
     assert entries[-1]["words"] == 6 and "search" in entries[-1]["stages"]
     assert "secret" not in caplog.text
     post(serve(log_text=True), private, "/v1/reply")
+    logged(caplog, 2)
     assert "secret" in caplog.text
     assert "\u001b" not in caplog.text

@@ -117,11 +117,17 @@ class FakeEngine:
     def new_id(self) -> int:
         return next(self._ids)
 
-    def submit(self, job: Job, client: str) -> FakeTicket:
+    def refusal(self, client: str) -> EngineError | None:
         if self.why_not:
-            raise EngineError(self.why_not, 503, 2)
+            return EngineError(self.why_not, 503, 2)
         if len(self.running) >= self.capacity:
-            raise EngineError("too many requests wait already", 429, 1)
+            return EngineError("too many requests wait already", 429, 1)
+        return None
+
+    def submit(self, job: Job, client: str) -> FakeTicket:
+        refusal = self.refusal(client)
+        if refusal is not None:
+            raise refusal
         self.running.add(job.id)
         self.jobs.append(job)
         return FakeTicket(job, self)
