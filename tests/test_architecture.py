@@ -189,6 +189,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",
+        "serving.ray_app": "serving.app serving.engine serving.options",
         "serving.app": "dvs2s serving.client serving.errors serving.guard serving.metrics"
         " serving.openai_routes serving.operations serving.options serving.pages"
         " serving.reply_route serving.services",
