@@ -168,7 +168,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " text.specials text.tokenizer",
         "serving.generation": "config decoding.protocol decoding.search decoding.session"
         " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
-        "serving.worker": "config devices errors loading responder serving.generation"
+        "serving.worker": "config devices errors loading model responder serving.generation"
         " serving.schedule serving.wire",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",

@@ -24,6 +24,7 @@ def main(config: ServeConfig) -> None:
     """
     _check_installed()
     _check_checkpoint(config)
+    _allow_connections(config.server.max_connections)
     failure = asyncio.run(_serve(config))
     if failure is not None:
         raise CheckpointError(str(failure))
@@ -124,6 +125,20 @@ def engine_settings(config: ServeConfig) -> dict[str, Any]:
 def _name(checkpoint: str) -> str:
     path = Path(checkpoint).resolve()
     return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
+
+
+def _allow_connections(number: int) -> None:
+    """Raises the limit of open files to what the connections need, as far as it may."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number + 256
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _check_installed() -> None:

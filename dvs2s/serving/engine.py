@@ -238,7 +238,7 @@ class Engine:
             try:
                 await self._replace()
                 logger.warning("the engine process was restarted: now %d", self.pid)
-            except RuntimeError as error:
+            except (RuntimeError, OSError) as error:
                 self._failure = "the model could not be loaded"
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 logger.error("the engine does not start (%s); next try in %.1f s", error, pause)

@@ -40,7 +40,6 @@ class Metrics:
             "first_text_seconds", "to the first text of a stream", buckets=_SECONDS, **made
         )
         self.tokens = Counter("tokens", "words generated", **made)
-        self.left = Counter("clients_left", "clients that left before the end", **made)
         for name, text, function in (
             ("queued", "jobs that wait", lambda: engine.num_queued),
             ("running", "jobs in the engine process", lambda: engine.num_running),

@@ -21,6 +21,7 @@ from dvs2s.config import SearchConfig
 from dvs2s.devices import say_kernels
 from dvs2s.errors import Dvs2sError
 from dvs2s.loading import load
+from dvs2s.model import Dvs2sModel
 from dvs2s.responder import Responder
 from dvs2s.serving.generation import Generation
 from dvs2s.serving.schedule import Waiting, cells, next_batch
@@ -164,12 +165,27 @@ def load_models(settings: dict[str, Any]) -> tuple[dict[str, Responder], list[Mo
     models = {}
     for name, folder in settings["models"].items():
         responder = load(folder, device=device)
-        responder.model.to(PRECISIONS[precision])
+        set_precision(responder.model, precision)
         models[name] = responder
         wanted = settings["search"] if responder.has_word_predictor else _plain(settings["search"])
         responder.config.search = responder.search_config(**wanted)
     say_kernels(device)
     return models, [_info(name, bot, precision) for name, bot in models.items()]
+
+
+def set_precision(model: Dvs2sModel, precision: str) -> None:
+    """Rounds the weights of encoder, decoder and output; word prediction stays exact.
+
+    It is run once a message and chooses among close probabilities.
+
+    Raises:
+        ValueError: a precision that is not one of ``PRECISIONS``.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    for name, part in model.named_children():
+        if name != "word_predictor":
+            part.to(PRECISIONS[precision])
 
 
 def _plain(search: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dvs2s.serving.bias import Biased, slot_bias
 from dvs2s.serving.generation import Generation
 from dvs2s.serving.schedule import Waiting, cells, next_batch
 from dvs2s.serving.wire import Event, Job
+from dvs2s.serving.worker import set_precision
 
 MESSAGES = ["the w0_1 is here", "what about w1_2 and w3_0 ?", "hello", "w2_0 w2_1", "😀 <unk> </s>"]
 SEARCHES = [
@@ -149,6 +150,22 @@ def test_logit_bias_bans_and_forces_words(bot: Responder) -> None:
     last = len(bot.vocabulary) - 1
     forced = run(bot, config, [job(bot, 0, "hello", config, bias=((last, 100.0),))])[0][-1]
     assert set(forced["replies"][0]["tokens"]) == {bot.vocabulary.word(last)}
+
+
+@pytest.mark.parametrize("overrides", SEARCHES[:2], ids=str)
+def test_rounded_weights_answer_nearly_the_same(tiny_run: Path, overrides: dict[str, Any]) -> None:
+    exact, rounded = load(tiny_run), load(tiny_run)
+    set_precision(rounded.model, "bfloat16")
+    assert rounded.model.output.projection.weight.dtype == torch.bfloat16
+    config = exact.search_config(**overrides)
+    for text in MESSAGES:
+        scores = [
+            run(bot, config, [job(bot, 0, text, config, lens=99)])[0][-1]["replies"][0]["log_prob"]
+            for bot in (exact, rounded)
+        ]
+        assert scores[1] == pytest.approx(scores[0], rel=0.15)
+    with pytest.raises(ValueError, match="precision must be one of"):
+        set_precision(exact.model, "int3")
 
 
 def test_batches_hold_what_fits_together_oldest_first() -> None:
