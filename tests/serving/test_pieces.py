@@ -37,6 +37,7 @@ def test_most_words_are_settled_at_once() -> None:
 
 
 @given(WORDS, st.sampled_from(["lo ", "?", "x x", "12"]))
+@example(["hello", "'"], "lo ")
 def test_nothing_of_a_stop_is_ever_sent(words: list[str], stop: str) -> None:
     detokenize = get_tokenizer("whitespace").detokenize
     pieces, sent = Pieces(detokenize, [stop]), ""

@@ -8,12 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+
+from dvs2s.cli.configs import ServeConfig
+from dvs2s.errors import ConfigError
+from dvs2s.serving.options import ServerOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,10 +157,7 @@ def test_what_is_at_work_is_finished_on_sigterm_and_a_kill_leaves_no_orphan(
     ("arguments", "said"),
     [
         (["checkpoint=runs/nowhere"], "runs/nowhere does not exist"),
-        (["prot=1"], "did you mean 'port'"),
-        (["port=99999"], "port must lie in 0..65535"),
-        (["server.max_queue=0"], "server.max_queue must be at least 1"),
-        (["precision=int3"], "one of float32, bfloat16"),
+        (["server.max_queu=1"], "did you mean 'server.max_queue'"),
     ],
 )
 def test_a_wrong_start_is_explained(arguments: list[str], said: str) -> None:
@@ -164,6 +165,22 @@ def test_a_wrong_start_is_explained(arguments: list[str], said: str) -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert said in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ServeConfig(port=99999), "port must lie in 0..65535"),
+        (lambda: ServeConfig(precision="int3"), "one of float32, bfloat16"),
+        (lambda: ServerOptions(max_queue=0), "server.max_queue must be at least 1"),
+        (lambda: ServerOptions(request_seconds=float("nan")), "server.request_seconds must be"),
+        (lambda: ServerOptions(batch_wait=2), "server.batch_wait must lie in 0..1"),
+        (lambda: ServerOptions(cors="*"), "server.cors must list origins"),
+    ],
+)
+def test_options_out_of_range_are_refused(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        make()
 
 
 def test_the_front_process_does_without_torch() -> None:
