@@ -23,7 +23,7 @@ def main(config: ServeConfig) -> None:
         Dvs2sError: the checkpoint cannot be loaded, or the extra ``serve`` is not installed.
     """
     _check_installed()
-    _check_checkpoint(config)
+    check_checkpoint(config)
     _allow_connections(config.server.max_connections)
     failure = asyncio.run(_serve(config))
     if failure is not None:
@@ -152,8 +152,12 @@ def _check_installed() -> None:
         ) from error
 
 
-def _check_checkpoint(config: ServeConfig) -> None:
-    """Trains the default model where there is none; refuses another that is missing."""
+def check_checkpoint(config: ServeConfig) -> None:
+    """Trains the default model where there is none.
+
+    Raises:
+        CheckpointError: another checkpoint is missing, or the training did not end well.
+    """
     for folder in filter(None, (config.checkpoint, config.compare)):
         if Path(folder).exists():
             continue

@@ -15,8 +15,9 @@ import httpx
 import psutil
 import pytest
 
+from dvs2s.cli import serve
 from dvs2s.cli.configs import ServeConfig
-from dvs2s.errors import ConfigError
+from dvs2s.errors import CheckpointError, ConfigError
 from dvs2s.serving.options import ServerOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -165,6 +166,26 @@ def test_a_wrong_start_is_explained(arguments: list[str], said: str) -> None:
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert said in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_missing_default_model_is_trained_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, commands = iter([0, 75]), []
+
+    def run(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, next(codes))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    serve.check_checkpoint(ServeConfig())
+    assert commands == [[sys.executable, "-m", "dvs2s.cli.train"]]
+    with pytest.raises(CheckpointError, match="ended with code 75: start again"):
+        serve.check_checkpoint(ServeConfig())
+    with pytest.raises(CheckpointError, match="runs/other does not exist"):
+        serve.check_checkpoint(ServeConfig(checkpoint="runs/other"))
+    assert len(commands) == 2
 
 
 @pytest.mark.parametrize(
