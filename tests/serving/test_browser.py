@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-ge
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield made
@@ -26,7 +27,7 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, serve: Serve, engine: FakeEngine) -> Iterator[Page]:
     address = serve()
     context = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=address)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     made = context.new_page()
     errors: list[str] = []
     outside: list[str] = []
@@ -60,14 +61,16 @@ def test_three_turns_stream_the_lens_shows_and_a_reload_keeps_them(
     page: Page, engine: FakeEngine
 ) -> None:
     engine.delay = 0.05
-    seen: set[str] = set()
+    page.evaluate(
+        "window.seen = []; new MutationObserver(() => {"
+        "  for (const b of document.querySelectorAll('.bubble')) window.seen.push(b.textContent)"
+        "}).observe(document.getElementById('log'), {childList: true, subtree: true})"
+    )
     for text in ("one", "two words", "three more words here"):
         say(page, text)
-        for _ in range(200):
-            seen.add(page.locator(".bubble").last.inner_text())
-            if f"you said {text}" in seen:
-                break
+        expect(page.locator(".bubble").last).to_have_text(f"you said {text}")
         expect(page.locator("#send")).to_be_visible()
+    seen = set(page.evaluate("window.seen"))
     assert bubbles(page) == ["you said one", "you said two words", "you said three more words here"]
     assert {"you", "you said", "you said three"} <= seen, "it came at once: nothing streamed"
     assert engine.jobs[-1].turns == ("two words", "you said two words", "three more words here")
@@ -101,14 +104,14 @@ def test_stop_keeps_what_was_said_and_frees_the_engine(page: Page, engine: FakeE
     expect(page.locator(".bubble")).to_contain_text("you said a")
     page.click("#stop")
     expect(page.locator("#send")).to_be_visible()
-    engine.wait_until_free(2)
+    engine.wait_until_free()
     assert bubbles(page)[0].startswith("you said a") and "z" not in bubbles(page)[0]
     expect(page.locator(".answer")).to_contain_text("stopped")
     engine.delay = 5
     say(page, "again")
     page.keyboard.press("Escape")
     expect(page.locator("#send")).to_be_visible()
-    engine.wait_until_free(2)
+    engine.wait_until_free()
     engine.delay = 0
     say(page, "more")
     expect(page.locator(".bubble").last).to_have_text("you said more")

@@ -38,7 +38,7 @@ async def collect(ticket: EngineTicket) -> list[Event]:
     return [event async for event in ticket.events()]
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

@@ -138,7 +138,7 @@ class FakeEngine:
     async def stop(self) -> None:
         self.why_not = "the server is shutting down"
 
-    def wait_until_free(self, seconds: float = 5.0) -> None:
+    def wait_until_free(self, seconds: float = 30.0) -> None:
         """Returns when nothing runs; fails when something still does."""
         end = time.monotonic() + seconds
         while self.running:
@@ -168,5 +168,5 @@ def serving(app: FastAPI, read_seconds: float = 10.0) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
