@@ -1,4 +1,5 @@
 # make chat    environment, default model, a conversation in the terminal
+# make serve   environment, default model, the server and its page on http://127.0.0.1:8000
 # make test    environment, every test
 # make check   format, lint, types, as CI does
 # make format  mends format and lint
@@ -16,7 +17,7 @@ export DVS2S_CUDA
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup ext chat train test check format sanitize clean
+.PHONY: help setup ext chat serve train test check format sanitize clean
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -48,6 +49,9 @@ $(MODEL): $(STAMP)
 
 chat: $(MODEL)
 	@$(BIN)/python -m dvs2s.cli.chat checkpoint=$(RUN)
+
+serve: $(MODEL)
+	@$(BIN)/python serve.py checkpoint=$(RUN)
 
 test: $(STAMP)
 	@$(BIN)/python -m pytest

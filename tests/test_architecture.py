@@ -88,6 +88,23 @@ TIERS: tuple[dict[str, str], ...] = (
         "training.checkpoint": "errors training.files training.folders training.manifest"
         " training.optimizer_state training.tensors",
         "training.resume": "errors training.checkpoint",
+        "serving": "",
+        "serving.options": "errors",
+        "serving.schemas": "",
+        "serving.wire": "",
+        "serving.pieces": "",
+        "serving.fairness": "",
+        "serving.pages": "",
+        "serving.http": "",
+        "serving.bias": "decoding.protocol",
+        "serving.client": "serving.wire",
+        "serving.process": "serving.wire",
+        "serving.engine": "serving.client serving.fairness serving.options serving.process"
+        " serving.wire",
+        "serving.errors": "serving.client",
+        "serving.metrics": "serving.client",
+        "serving.guard": "serving.client serving.errors serving.metrics",
+        "serving.streaming": "serving.client serving.errors serving.wire",
     },
     {  # 1: the options, the corpus, the composed layers, the loop
         "config": "errors decoding.options",
@@ -121,7 +138,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "training.loop": "errors training.loop_state training.options training.progress"
         " training.schedule training.seeds training.signals training.tracker training.update",
     },
-    {  # 2: the network; T from options and β
+    {  # 2: the network; T from options and β; requests become jobs
         "model": "layers.* text.specials",
         "bench": "",
         "bench.interleave": "",
@@ -129,6 +146,15 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.routes": "bench.interleave bench.operators ops ops.library ops.planner",
         "bench.output_layer": "bench.interleave ops ops.reference",
         "selection": "config dynamic_vocab text.vocabulary",
+        "serving.schedule": "config serving.wire",
+        "serving.plan": "config errors serving.errors serving.options serving.schemas serving.wire",
+        "serving.services": "serving.client serving.guard serving.metrics serving.options"
+        " serving.plan serving.schemas serving.wire",
+        "serving.operations": "serving.services",
+        "serving.openai_routes": "serving.client serving.schemas serving.services"
+        " serving.streaming serving.wire",
+        "serving.reply_route": "serving.client serving.schemas serving.services"
+        " serving.streaming serving.wire",
     },
     {  # 3: what uses the network: objectives, and the step function of search
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
@@ -155,13 +181,17 @@ TIERS: tuple[dict[str, str], ...] = (
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
         " text.specials text.tokenizer",
+        "serving.generation": "config decoding.protocol decoding.search decoding.session"
+        " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
+        "serving.worker": "config devices errors loading model responder serving.generation"
+        " serving.schedule serving.wire",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
         "cli": "",
-        "cli.configs": "config errors",
+        "cli.configs": "config errors serving.options",
         "cli.entry": "errors paths",
         "cli.output": "errors",
         "cli.runtime": "cli.configs devices loading responder",
@@ -173,6 +203,11 @@ TIERS: tuple[dict[str, str], ...] = (
         " errors evaluation.report responder scoring",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
+        "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",
+        "serving.ray_app": "serving.app serving.engine serving.options",
+        "serving.app": "dvs2s serving.client serving.errors serving.guard serving.metrics"
+        " serving.openai_routes serving.operations serving.options serving.pages"
+        " serving.reply_route serving.services",
     },
 )
 ALLOWED = {row: allowed.split() for tier in TIERS for row, allowed in tier.items()}

@@ -11,7 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
+from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig, ServeConfig
 from dvs2s.cli.entry import as_schema, suggest
 from dvs2s.config import TrainConfig
 from dvs2s.errors import ConfigError
@@ -24,6 +24,7 @@ SCHEMAS: dict[str, type] = {
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "prepare": PrepareConfig,
+    "serve": ServeConfig,
 }
 GROUPS = {
     "train": ("data", "model", "objective", "optim", "search", "trainer"),
@@ -31,6 +32,7 @@ GROUPS = {
     "generate": ("search",),
     "evaluate": ("search",),
     "prepare": ("data",),
+    "serve": ("search",),
 }
 CONF = config_folder()
 

@@ -21,7 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
+from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig, ServeConfig
 from dvs2s.cli.entry import as_schema, suggest
 from dvs2s.config import TrainConfig
 from dvs2s.errors import ConfigError
@@ -233,11 +233,17 @@ def test_data_page_lists_every_option_of_the_commands() -> None:
     text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
     rows = text[text.index("### Commands") :].splitlines()
     schemas = {"chat": ChatConfig, "evaluate": EvaluateConfig}
-    schemas |= {"generate": GenerateConfig, "prepare": PrepareConfig}
+    schemas |= {"generate": GenerateConfig, "prepare": PrepareConfig, "serve": ServeConfig}
     for command, schema in schemas.items():
         said = {w for row in rows if command in row for w in re.findall(r"`(\w+)`", row)}
         names = {f.name for f in fields(schema)} - {"search", "data"}
         assert not sorted(names - said), f"options of {command} that docs/data.md does not list"
+
+
+def test_serving_page_lists_every_option_of_the_server() -> None:
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `(server\.\w+)` \|", text, flags=re.MULTILINE))
+    assert listed == {name for name in option_names(ServeConfig) if name.startswith("server.")}
 
 
 def make_targets(text: str) -> set[str]:

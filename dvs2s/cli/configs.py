@@ -5,6 +5,7 @@ from typing import Any
 
 from dvs2s.config import DataConfig
 from dvs2s.errors import ConfigError
+from dvs2s.serving.options import ServerOptions
 
 
 @dataclass
@@ -105,3 +106,21 @@ class PrepareConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     force: bool = False
+
+
+@dataclass
+class ServeConfig(CheckpointConfig):
+    """``python serve.py``."""
+
+    compare: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    precision: str = "float32"
+    server: ServerOptions = field(default_factory=ServerOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"port must lie in 0..65535 (0 is any free one), got {self.port}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigError(f"precision must be one of float32, bfloat16, got {self.precision!r}")

@@ -1,0 +1,157 @@
+"""Load on the server over loopback, by wrk: one client, many, far too many, and one again.
+
+    python benchmarks/serving_load.py --checkpoint runs/smalltalk --seconds 120 \
+        --out benchmarks/results/serving.json
+
+Needs wrk (Debian: ``apt-get install wrk``) and psutil. The load generator takes its share of the
+same cores. Nothing is tuned to the machine; other jobs on it disturb the figures, so the load
+average before and after is written down.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+SEARCHES = {"beam": {"kind": "beam"}, "greedy": {"kind": "greedy"}}
+
+
+class Server:
+    """The command in a process of its own."""
+
+    def __init__(self, checkpoint: str, threads: int) -> None:
+        command = [sys.executable, str(HERE.parent / "serve.py"), f"checkpoint={checkpoint}"]
+        self.process = subprocess.Popen(
+            [*command, "port=0", f"threads={threads}"],
+            cwd=HERE.parent,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.address = ""
+        self.is_ready = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        if not self.is_ready.wait(120):
+            raise SystemExit("the server was not ready after two minutes")
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            found = re.search(r"http://[\d.]+:\d+", line)
+            self.address = self.address or (found[0] if found else "")
+            if line.strip() == "ready":
+                self.is_ready.set()
+
+    def memory(self) -> float:
+        """Returns MiB of it and its engine."""
+        parent = psutil.Process(self.process.pid)
+        family = [parent, *parent.children(recursive=True)]
+        return round(sum(p.memory_info().rss for p in family) / 2**20, 1)
+
+    def metric(self, name: str) -> float:
+        """Returns one unlabelled figure of /metrics."""
+        text = urllib.request.urlopen(f"{self.address}/metrics", timeout=30).read().decode()
+        return float(re.search(rf"^dvs2s_{name} (\S+)", text, flags=re.MULTILINE)[1])  # type: ignore[index]
+
+    def ask(self) -> float:
+        """Returns the seconds of one request."""
+        request = urllib.request.Request(
+            f"{self.address}/v1/reply",
+            data=b'{"message":"hello","lens":0}',
+            headers={"Content-Type": "application/json"},
+        )
+        start = time.perf_counter()
+        urllib.request.urlopen(request, timeout=30).read()
+        return time.perf_counter() - start
+
+
+def load(server: Server, clients: int, seconds: int, search: dict[str, Any]) -> dict[str, Any]:
+    """Returns what wrk saw, with memory and batch size."""
+    memory = [server.memory()]
+    ending = threading.Event()
+
+    def watch() -> None:
+        while not ending.wait(2):
+            memory.append(server.memory())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    before = {n: server.metric(n) for n in ("batch_size_sum", "batch_size_count", "tokens_total")}
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s"]
+    command += ["-s", str(HERE / "serving_load.lua"), server.address]
+    environment = {**os.environ, "SEARCH": json.dumps(search)}
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    ending.set()
+    thread.join()
+    line = next(x for x in ran.stdout.splitlines() if x.startswith("JSON "))
+    row: dict[str, Any] = {"clients": clients, "search": search["kind"]}
+    row |= json.loads(line.removeprefix("JSON "))
+    after = {name: server.metric(name) for name in before}
+    delta = {name: after[name] - before[name] for name in before}
+    answered = row["statuses"].get("200", 0)
+    row["replies_per_second"] = round(answered / row["seconds"], 1)
+    row["words_per_second"] = round(delta["tokens_total"] / row["seconds"])
+    row["mean_batch"] = round(delta["batch_size_sum"] / max(1, delta["batch_size_count"]), 1)
+    quarter = max(1, len(memory) // 4)
+    row["memory_mib"] = {"start": memory[0], "quarter": memory[quarter], "end": memory[-1]}
+    return row
+
+
+def main() -> None:
+    """Runs all phases and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default="runs/smalltalk")
+    parser.add_argument("--seconds", type=int, default=120, help="of the phase with 64 clients")
+    parser.add_argument("--threads", type=int, default=1, help="of the engine")
+    parser.add_argument("--out", default="")
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        raise SystemExit("wrk is missing: apt-get install wrk")
+    loads = [os.getloadavg()[0]]
+    server, rows = Server(arguments.checkpoint, arguments.threads), []
+    try:
+        for search in SEARCHES.values():
+            load(server, 4, 5, search)  # warm up
+            rows.append(load(server, 1, max(10, arguments.seconds // 6), search))
+            rows.append(load(server, 64, arguments.seconds, search))
+            rows[-1]["times_one_client"] = round(
+                rows[-1]["replies_per_second"] / rows[-2]["replies_per_second"], 1
+            )
+            rows.append(load(server, 1000, max(10, arguments.seconds // 4), search))
+            start = time.perf_counter()
+            server.ask()
+            rows[-1]["next_request_seconds"] = round(time.perf_counter() - start, 3)
+            rows[-1]["queue_after"] = server.metric("queued")
+            print(*(json.dumps(row) for row in rows[-3:]), sep="\n", file=sys.stderr)
+    finally:
+        server.process.terminate()
+        code = server.process.wait(60)
+    loads.append(os.getloadavg()[0])
+    report = {
+        "rows": rows,
+        "exit_code": code,
+        "load_average": [round(x, 1) for x in loads],
+        "cores": os.cpu_count(),
+        "engine_threads": arguments.threads,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
+    text = json.dumps(report, indent=1)
+    print(text)
+    if arguments.out:
+        Path(arguments.out).write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Serves the chatbot: ``python serve.py [checkpoint=...] [port=...] [search.size=300]``."""
+
+import asyncio
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from dvs2s.cli.configs import ServeConfig
+from dvs2s.cli.entry import run
+from dvs2s.errors import CheckpointError, Dvs2sError
+
+logger = logging.getLogger("dvs2s")
+
+_DEFAULT = "runs/smalltalk"
+
+
+def main(config: ServeConfig) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Raises:
+        Dvs2sError: the checkpoint cannot be loaded, or the extra ``serve`` is not installed.
+    """
+    _check_installed()
+    check_checkpoint(config)
+    _allow_connections(config.server.max_connections)
+    failure = asyncio.run(_serve(config))
+    if failure is not None:
+        raise CheckpointError(str(failure))
+
+
+async def _serve(config: ServeConfig) -> Exception | None:
+    """Returns why the engine did not start, or None after an orderly end."""
+    import uvicorn
+
+    from dvs2s.serving.app import create_app
+    from dvs2s.serving.engine import Engine
+    from dvs2s.serving.http import Server, protocol
+
+    engine = Engine(engine_settings(config), config.server)
+    failures: list[Exception] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    def failed(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    async def reload() -> None:
+        try:
+            await engine.reload()
+        except RuntimeError as error:
+            logger.error("not reloaded, the former model goes on: %s", error)
+
+    def begin_reload() -> None:
+        task = asyncio.get_running_loop().create_task(reload())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async def say_ready() -> None:
+        while not (engine.ready or failures):
+            await asyncio.sleep(0.05)
+        for info in engine.models:
+            logger.info(
+                "%s: %s, %s words, %s on %s, %s",
+                info.name,
+                info.source,
+                f"{info.words:,}",
+                info.precision,
+                info.device,
+                info.kernels,
+            )
+        if not failures:
+            logger.info("ready")
+
+    def listening(port: int) -> None:
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        logger.info("http://%s:%d  (API: /docs, speed: /bench; Ctrl-C ends)", host, port)
+
+    key = os.environ.get(config.server.key_variable, "")
+    app = create_app(engine, config.server, key=key, on_failure=failed)
+    options: dict[str, Any] = {
+        "host": config.host,
+        "port": config.port,
+        "http": protocol(config.server.read_seconds),
+        "ws": "none",
+        "log_level": "warning",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "limit_concurrency": config.server.max_connections,
+        "timeout_graceful_shutdown": int(config.server.drain_seconds) + 1,
+        "backlog": 2048,
+    }
+    server = Server(
+        uvicorn.Config(app, **options),
+        on_drain=engine.drain,
+        on_reload=begin_reload,
+        on_listening=listening,
+    )
+    ready = asyncio.create_task(say_ready())
+    try:
+        await server.serve()
+    finally:
+        ready.cancel()
+    return failures[0] if failures else None
+
+
+def engine_settings(config: ServeConfig) -> dict[str, Any]:
+    """Returns what the engine process has to know, as plain types."""
+    models = {_name(config.checkpoint): str(Path(config.checkpoint).resolve())}
+    if config.compare:
+        name = _name(config.compare)
+        name = f"{name}-compare" if name in models else name
+        models[name] = str(Path(config.compare).resolve())
+    return {
+        "models": models,
+        "device": config.device,
+        "threads": config.threads,
+        "precision": config.precision,
+        "search": config.search.given(),
+    }
+
+
+def _name(checkpoint: str) -> str:
+    path = Path(checkpoint).resolve()
+    return path.parent.parent.name if path.parent.name == "checkpoints" else path.name
+
+
+def _allow_connections(number: int) -> None:
+    """Raises the limit of open files to what the connections need, as far as it may."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = number + 256
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _check_installed() -> None:
+    try:
+        import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise Dvs2sError(
+            f"{error.name} is missing: pip install -c constraints.txt -e '.[serve]'"
+        ) from error
+
+
+def check_checkpoint(config: ServeConfig) -> None:
+    """Trains the default model where there is none.
+
+    Raises:
+        CheckpointError: another checkpoint is missing, or the training did not end well.
+    """
+    for folder in filter(None, (config.checkpoint, config.compare)):
+        if Path(folder).exists():
+            continue
+        if folder != _DEFAULT:
+            raise CheckpointError(f"{folder} does not exist: give the folder of a run")
+        logger.info("there is no %s yet: training the default model, about two minutes", folder)
+        _train_default()
+
+
+def _train_default() -> None:
+    import subprocess
+
+    code = subprocess.run([sys.executable, "-m", "dvs2s.cli.train"], stdout=sys.stderr).returncode
+    if code:
+        raise CheckpointError(
+            f"training the default model ended with code {code}: start again to go on with it"
+        )
+
+
+if __name__ == "__main__":
+    run("serve", ServeConfig, main)

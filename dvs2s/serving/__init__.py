@@ -1,0 +1,1 @@
+"""The demo server: a front process that speaks HTTP, an engine process that holds the model."""

@@ -1,0 +1,193 @@
+"""A few messages answered together, word by word, with what is known told as soon as it is."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dvs2s.config import SearchConfig
+from dvs2s.decoding.protocol import Hypothesis, StepModel
+from dvs2s.decoding.search import search
+from dvs2s.decoding.session import Session
+from dvs2s.dynamic_vocab import DynamicVocab
+from dvs2s.responder import Responder
+from dvs2s.serving.bias import Biased, slot_bias
+from dvs2s.serving.pieces import Pieces, cut
+from dvs2s.serving.wire import Event, Job
+from dvs2s.text.specials import EOS, SPECIALS
+
+Emit = Callable[[Event], None]
+
+
+class Generation:
+    """One batch of jobs that share model and settings of search.
+
+    A reply does not depend on who shares the batch.
+
+    Args:
+        responder: a loaded checkpoint.
+        config: the search of all of them.
+        jobs: at least one.
+        emit: is given the events, as soon as they are known.
+        is_cancelled: whether nobody waits for a job any more; asked before every word.
+    """
+
+    def __init__(
+        self,
+        responder: Responder,
+        config: SearchConfig,
+        jobs: Sequence[Job],
+        *,
+        emit: Emit,
+        is_cancelled: Callable[[int], bool],
+    ) -> None:
+        self._bot, self._config, self._jobs = responder, config, list(jobs)
+        self._emit, self._is_cancelled = emit, is_cancelled
+        self._pieces = [Pieces(responder.detokenize, job.stop) for job in jobs]
+        self._rows: list[list[int]] = []
+        self._beta = torch.empty(0)
+        self._prompts: list[int] = []
+        self._seconds: dict[str, float] = {}
+
+    @torch.inference_mode()
+    def run(self) -> None:
+        """Answers every job: its last event is ``done``, unless it was cancelled."""
+        bot, config = self._bot, self._config
+        batch = bot.batch([job.turns for job in self._jobs])
+        self._prompts = batch.message_lengths.tolist()
+        encoded = self._timed(
+            "encode", lambda: bot.model.encode(batch.messages, batch.message_lengths)
+        )
+        log_odds = self._timed("predict", lambda: bot.log_odds(encoded).float())
+        allowed = self._allowed()
+        vocab = self._timed(
+            "select", lambda: bot.selector(config, log_odds, batch.messages, allowed)
+        )
+        self._rows = [vocab.row(index) for index in range(len(self._jobs))]
+        self._beta = log_odds.sigmoid().cpu()
+        self._tell_words()
+        session = Session(bot.model, encoded, vocab, forbidden=None)
+        session.allowed &= ~self._forbidden().gather(1, vocab.ids)
+        model = self._biased(session, vocab)
+        seeds = [job.seed for job in self._jobs]
+        found = self._timed(
+            "search",
+            lambda: search(model, config.options(), input_seeds=seeds, on_step=self._on_step),
+        )
+        for index, hypotheses in enumerate(found):
+            if not self._is_cancelled(self._jobs[index].id):
+                self._finish(index, hypotheses)
+
+    def _timed(self, stage: str, work: Callable[[], Any]) -> Any:
+        start = time.perf_counter()
+        result = work()
+        if self._bot.device.type == "cuda":
+            torch.cuda.synchronize(self._bot.device)
+        self._seconds[stage] = time.perf_counter() - start
+        return result
+
+    def _words(self, word_lists: Sequence[Sequence[str]]) -> Tensor:
+        """Returns (B, V) bool, True on each row's words."""
+        chosen = torch.zeros(len(word_lists), len(self._bot.vocabulary), dtype=torch.bool)
+        for row, words in enumerate(word_lists):
+            for text in words:
+                ids = self._bot.encode_message(text)
+                chosen[row, [i for i in ids if i >= len(SPECIALS)]] = True
+        return chosen.to(self._bot.device)
+
+    def _allowed(self) -> Tensor | None:
+        if not any(job.allow or job.bias for job in self._jobs):
+            return None
+        chosen = self._words([job.allow for job in self._jobs])
+        for row, job in enumerate(self._jobs):
+            chosen[row, [word for word, number in job.bias if number > 0]] = True
+        return chosen
+
+    def _forbidden(self) -> Tensor:
+        return self._words([job.forbid for job in self._jobs])
+
+    def _biased(self, session: Session, vocab: DynamicVocab) -> StepModel[Any]:
+        if not any(job.bias for job in self._jobs):
+            return session
+        biases = [dict(job.bias) for job in self._jobs]
+        return Biased(session, slot_bias(vocab.ids, vocab.keep, biases))
+
+    def _tell_words(self) -> None:
+        for index, job in enumerate(self._jobs):
+            if job.stream:
+                self._emit({"kind": "words", "id": job.id, "vocabulary": self._vocabulary(index)})
+
+    def _vocabulary(self, index: int) -> dict[str, Any]:
+        """Returns T of one message, its likeliest content words first."""
+        vocabulary, row = self._bot.vocabulary, self._rows[index]
+        limit, fixed = self._jobs[index].lens, vocabulary.num_fixed
+        content = torch.tensor([i for i in row if i >= fixed], dtype=torch.int64)
+        beta = self._beta[index, content - fixed]
+        best = beta.sort(descending=True, stable=True).indices[:limit].tolist()
+        return {
+            "size": len(row) - len(SPECIALS),
+            "total": len(vocabulary),
+            "content_size": len(content),
+            "content": [
+                {"word": vocabulary.word(i), "id": i, "beta": round(float(b), 6)}
+                for i, b in zip(content[best].tolist(), beta[best].tolist(), strict=True)
+            ],
+            "function": list(vocabulary.words[len(SPECIALS) : fixed]) if limit else [],
+        }
+
+    def _on_step(self, inputs: list[int], slots: list[list[int]]) -> list[int]:
+        """Sends settled text on; returns the inputs to stop."""
+        stopping = []
+        for index, new in zip(inputs, slots, strict=True):
+            job = self._jobs[index]
+            if self._is_cancelled(job.id):
+                stopping.append(index)
+            elif len(new) == 1 and (job.stream or job.stop) and self._rows[index][new[0]] != EOS:
+                if self._next_word(index, job, self._rows[index][new[0]]):
+                    stopping.append(index)
+        return stopping
+
+    def _next_word(self, index: int, job: Job, word: int) -> bool:
+        """Takes one word of one reply; returns whether it completes a text to stop at."""
+        pieces = self._pieces[index]
+        text = pieces.push(self._bot.vocabulary.word(word))
+        if pieces.has_stopped():
+            return True
+        if job.stream and text:
+            self._emit({"kind": "text", "id": job.id, "text": text})
+        return False
+
+    def _finish(self, index: int, hypotheses: list[Hypothesis]) -> None:
+        job = self._jobs[index]
+        replies = [self._reply(index, hypothesis) for hypothesis in hypotheses]
+        rest = self._pieces[index].finish(replies[0]["text"])
+        if job.stream and rest:
+            self._emit({"kind": "text", "id": job.id, "text": rest})
+        self._emit(
+            {
+                "kind": "done",
+                "id": job.id,
+                "replies": replies,
+                "vocabulary": self._vocabulary(index),
+                "seconds": self._seconds,
+                "batch": len(self._jobs),
+                "prompt": self._prompts[index],
+            }
+        )
+
+    def _reply(self, index: int, hypothesis: Hypothesis) -> dict[str, Any]:
+        vocabulary, fixed = self._bot.vocabulary, self._bot.vocabulary.num_fixed
+        ids = [self._rows[index][slot] for slot in hypothesis.slots]
+        tokens = [vocabulary.word(i) for i in ids]
+        text, stopped = cut(self._bot.detokenize(tokens), self._jobs[index].stop)
+        betas = [float(self._beta[index, i - fixed]) if i >= fixed else 1.0 for i in ids]
+        return {
+            "text": text,
+            "tokens": tokens,
+            "betas": [round(b, 6) for b in betas],
+            "score": hypothesis.score,
+            "log_prob": hypothesis.log_prob,
+            "finish": "stop" if hypothesis.finished or stopped else "length",
+        }

@@ -1,0 +1,206 @@
+"""The page in a real browser: a conversation streams, stops, survives a reload, stays text."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from serving_fakes import FakeEngine, Serve
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page(browser: Browser, serve: Serve, engine: FakeEngine) -> Iterator[Page]:
+    address = serve()
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=address)
+    context.set_default_timeout(30_000)
+    made = context.new_page()
+    errors: list[str] = []
+    outside: list[str] = []
+    made.on("pageerror", lambda error: errors.append(str(error)))
+    made.on("console", lambda m: errors.append(m.text) if is_ours(m) else None)
+    made.on("request", lambda r: outside.append(r.url) if not r.url.startswith(address) else None)
+    made.on("dialog", lambda dialog: (errors.append("a dialog opened"), dialog.dismiss()))
+    made.goto("/")
+    expect(made.locator("#model")).to_contain_text("echo")
+    yield made
+    context.close()
+    assert not errors
+    assert not [url for url in outside if not url.startswith("blob:")]
+
+
+def is_ours(message: ConsoleMessage) -> bool:
+    """Whether it tells of an error of the page, not of a refusal by the server."""
+    return message.type == "error" and "Failed to load resource" not in message.text
+
+
+def say(page: Page, text: str) -> None:
+    page.fill("#message", text)
+    page.press("#message", "Enter")
+
+
+def bubbles(page: Page) -> list[str]:
+    return page.locator(".bubble").all_inner_texts()
+
+
+def test_three_turns_stream_the_lens_shows_and_a_reload_keeps_them(
+    page: Page, engine: FakeEngine
+) -> None:
+    engine.delay = 0.05
+    page.evaluate(
+        "window.seen = []; new MutationObserver(() => {"
+        "  for (const b of document.querySelectorAll('.bubble')) window.seen.push(b.textContent)"
+        "}).observe(document.getElementById('log'), {childList: true, subtree: true})"
+    )
+    for text in ("one", "two words", "three more words here"):
+        say(page, text)
+        expect(page.locator(".bubble").last).to_have_text(f"you said {text}")
+        expect(page.locator("#send")).to_be_visible()
+    seen = set(page.evaluate("window.seen"))
+    assert bubbles(page) == ["you said one", "you said two words", "you said three more words here"]
+    assert {"you", "you said", "you said three"} <= seen, "it came at once: nothing streamed"
+    assert engine.jobs[-1].turns == ("two words", "you said two words", "three more words here")
+
+    lens = page.locator(".lens").last
+    expect(lens).to_contain_text("8 of 60 words")
+    used = lens.locator(".cloud li.used").all_inner_texts()
+    assert used == ["three", "more", "words", "here"]
+    sizes = lens.locator(".cloud li").evaluate_all("e => e.map(x => parseFloat(x.style.fontSize))")
+    assert len(sizes) == 6 and sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1]
+    assert lens.locator(".functions li.used").all_inner_texts() == ["you", "said"]
+
+    before = page.locator("#log").inner_text()
+    page.reload()
+    expect(page.locator(".bubble")).to_have_count(3)
+    assert page.locator("#log").inner_text() == before
+
+    with page.expect_download() as download:
+        page.click("#export")
+    saved = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert [turn["reply"] for turn in saved["turns"]] == bubbles(page)
+    page.click("#new")
+    expect(page.locator("#welcome")).to_be_visible()
+    page.reload()
+    expect(page.locator(".bubble")).to_have_count(0)
+
+
+def test_stop_keeps_what_was_said_and_frees_the_engine(page: Page, engine: FakeEngine) -> None:
+    engine.delay = 0.2
+    say(page, "a b c d e f g h i j k l m n o p q r s t u v w x y z")
+    expect(page.locator(".bubble")).to_contain_text("you said a")
+    page.click("#stop")
+    expect(page.locator("#send")).to_be_visible()
+    engine.wait_until_free()
+    assert bubbles(page)[0].startswith("you said a") and "z" not in bubbles(page)[0]
+    expect(page.locator(".answer")).to_contain_text("stopped")
+    engine.delay = 5
+    say(page, "again")
+    page.keyboard.press("Escape")
+    expect(page.locator("#send")).to_be_visible()
+    engine.wait_until_free()
+    engine.delay = 0
+    say(page, "more")
+    expect(page.locator(".bubble").last).to_have_text("you said more")
+    page.get_by_role("button", name="Another").click()
+    expect(page.locator("#send")).to_be_visible()
+    assert engine.jobs[-1].search["kind"] == "sampling"
+
+
+def test_whatever_is_said_stays_text(page: Page) -> None:
+    for text in (
+        "<script>document.title='x'</script><img src=x onerror=alert(1)>",
+        "مرحبا بالعالم",
+        "\u202eabc 👨‍👩‍👧 &amp; <b>bold</b>",
+    ):
+        say(page, text)
+        expect(page.locator(".said").last).to_have_text(text)
+        expect(page.locator(".bubble").last).to_have_text(re.compile(re.escape(text.split()[0])))
+    assert page.title() == "dvs2s"
+    assert page.locator("#log script, #log img, #log b:not(.lens b)").count() == 0
+    right_to_left = page.locator(".said").nth(1)
+    assert right_to_left.evaluate("e => getComputedStyle(e).direction") == "rtl"
+
+
+def test_settings_reach_the_engine_and_both_vocabularies_answer(
+    page: Page, engine: FakeEngine
+) -> None:
+    page.click("#open-settings")
+    page.locator("[name=kind][value=sampling]").check()
+    page.locator("[name=temperature]").fill("1.5")
+    page.locator("[name=size]").fill("30")
+    page.locator("[name=compare]").check()
+    page.locator("[name=theme][value=dark]").check()
+    page.keyboard.press("Escape")
+    expect(page.locator("#settings")).to_be_hidden()
+    say(page, "hello")
+    expect(page.locator(".bubble")).to_have_count(2)
+    expect(page.locator("#send")).to_be_visible()
+    asked = {job.model: job.search for job in engine.jobs}
+    assert asked["echo"]["kind"] == asked["plain"]["kind"] == "sampling"
+    assert (asked["echo"]["temperature"], asked["echo"]["size"]) == (1.5, 30)
+    assert asked["plain"]["vocabulary"] == "full"
+    assert len(page.locator(".figures").all_inner_texts()) == 2
+    page.reload()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    expect(page.locator(".answer.two")).to_be_visible()
+
+
+def test_refusals_are_told_and_the_keyboard_is_enough(page: Page, engine: FakeEngine) -> None:
+    engine.capacity = 0
+    page.keyboard.press("Tab")
+    page.locator("#message").focus()
+    page.keyboard.type("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    expect(page.locator(".bubble.failed")).to_contain_text("too many requests")
+    expect(page.locator(".said")).to_have_text("one\ntwo")
+    unnamed = page.locator("button, a, input, textarea").evaluate_all(
+        "all => all.filter(e => e.checkVisibility() && !(e.ariaLabel || e.innerText.trim() || "
+        "e.title || e.labels?.length)).map(e => e.outerHTML)"
+    )
+    assert not unnamed
+    engine.capacity = 10
+
+
+@pytest.mark.parametrize("width", [360, 390, 768])
+def test_a_narrow_page_does_not_scroll_sideways(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    say(page, "x" * 200 + " and some more words to say")
+    expect(page.locator(".lens")).to_be_visible()
+    for path in ("/", "/bench", "/docs"):
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width, path
+    page.goto("/")
+    for selector in ("#send", ".bubble", ".lens", "#open-settings"):
+        box = page.locator(selector).first.bounding_box()
+        assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width, selector
+
+
+def test_the_speed_page_measures_and_the_api_page_tries(page: Page, engine: FakeEngine) -> None:
+    page.goto("/bench")
+    page.click("#start")
+    expect(page.locator("#count")).to_contain_text("rounds of 10 replies")
+    page.click("#start")
+    expect(page.locator("#state")).to_have_text("stopped")
+    assert int(page.locator("#dynamic").inner_text().replace(",", "")) > 0
+    page.goto("/docs")
+    page.locator("summary", has=page.get_by_text("/v1/reply", exact=True)).click()
+    page.locator(".op[open]").get_by_role("button", name="Try it").click()
+    expect(page.locator(".op[open] pre").last).to_contain_text("you said do you like coffee ?")

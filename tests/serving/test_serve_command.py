@@ -1,0 +1,221 @@
+"""``python serve.py`` as a person starts it: says where it is, answers, ends in order."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from dvs2s.cli import serve
+from dvs2s.cli.configs import ServeConfig
+from dvs2s.errors import CheckpointError, ConfigError
+from dvs2s.serving.options import ServerOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Served:
+    """A server of its own process.
+
+    Args:
+        arguments: of the command.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        command = [
+            sys.executable,
+            str(ROOT / "serve.py"),
+            "port=0",
+            "threads=1",
+            "server.request_seconds=120",
+            *arguments,
+        ]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment.pop("DVS2S_API_KEY", None)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            self.lines.extend(iter(lines.readline, ""))
+
+    def close(self) -> None:
+        """Ends it, whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+        self._reader.join(10)
+
+    def wait_for(self, pattern: str, seconds: float = 120) -> str:
+        """Returns the first group of the pattern in what it prints."""
+        end = time.monotonic() + seconds
+        while True:
+            found = re.search(pattern, "".join(self.lines))
+            if found:
+                return found[1] if found.groups() else found[0]
+            assert time.monotonic() < end, f"never printed {pattern}: {self.lines}"
+            time.sleep(0.02)
+
+    def family(self) -> list[psutil.Process]:
+        """Returns it and its children."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+
+@pytest.fixture
+def served(tiny_run: Path) -> Iterator[Served]:
+    made = Served(f"checkpoint={tiny_run}", "search.kind=greedy", "search.max_length=13")
+    yield made
+    made.close()
+
+
+def gone(processes: list[psutil.Process], seconds: float = 60) -> bool:
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not alive
+
+
+def test_it_answers_reloads_and_ends_in_order(served: Served) -> None:
+    address = served.wait_for(r"(http://127\.0\.0\.1:\d+)")
+    served.wait_for("ready")
+    assert "float32 on cpu" in "".join(served.lines) and "kernels" in "".join(served.lines)
+    body = {"message": "the w0_1 is here", "seed": 5, "search": {"kind": "sampling"}}
+    first = httpx.post(address + "/v1/reply", json=body, timeout=60).json()
+    assert first["replies"][0]["text"] and first["vocabulary"]["size"] <= 40
+
+    answers: list[str] = []
+    stopping = threading.Event()
+
+    def ask() -> None:
+        while not stopping.is_set():
+            answers.append(
+                httpx.post(address + "/v1/reply", json=body, timeout=60).json()["replies"][0][
+                    "text"
+                ]
+            )
+
+    asking = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in asking:
+        thread.start()
+    engine = served.family()[1]
+    served.process.send_signal(signal.SIGHUP)
+    served.wait_for("reloaded: ")
+    stopping.set()
+    for thread in asking:
+        thread.join()
+    assert set(answers) == {first["replies"][0]["text"]}, "same seed, same request, same reply"
+    assert gone([engine]), "the former engine is still there"
+
+    family = served.family()
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) == 0
+    assert gone(family)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(address + "/healthz")
+    requests = [json.loads(line) for line in served.lines if line.startswith('{"id"')]
+    assert all(entry["status"] == 200 for entry in requests)
+
+
+def test_what_is_at_work_is_finished_on_sigterm_and_a_kill_leaves_no_orphan(
+    served: Served, tiny_run: Path
+) -> None:
+    address = served.wait_for(r"(http://127\.0\.0\.1:\d+)")
+    served.wait_for("ready")
+    family = served.family()
+    assert len(family) == 2
+    # Thousands of samples keep the engine busy while the signal comes.
+    work = {"message": "hello", "search": {"kind": "sampling", "num_best": 20, "max_length": 200}}
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(httpx.post(address + "/v1/reply", json=work, timeout=60).status_code)
+
+    asking = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in asking:
+        thread.start()
+    end = time.monotonic() + 60
+    while "dvs2s_running 0.0" in httpx.get(address + "/metrics").text and not statuses:
+        assert time.monotonic() < end
+    served.process.send_signal(signal.SIGTERM)
+    for thread in asking:
+        thread.join()
+    assert set(statuses) <= {200, 503} and 200 in statuses
+    assert served.process.wait(60) == 0 and gone(family)
+
+    killed = Served(f"checkpoint={tiny_run}")
+    killed.wait_for("ready")
+    family = killed.family()
+    killed.process.kill()
+    assert gone(family)
+    killed.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["checkpoint=runs/nowhere"], "runs/nowhere does not exist"),
+        (["server.max_queu=1"], "did you mean 'server.max_queue'"),
+    ],
+)
+def test_a_wrong_start_is_explained(arguments: list[str], said: str) -> None:
+    command = [sys.executable, str(ROOT / "serve.py"), *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert said in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_missing_default_model_is_trained_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes, commands = iter([0, 75]), []
+
+    def run(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, next(codes))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    serve.check_checkpoint(ServeConfig())
+    assert commands == [[sys.executable, "-m", "dvs2s.cli.train"]]
+    with pytest.raises(CheckpointError, match="ended with code 75: start again"):
+        serve.check_checkpoint(ServeConfig())
+    with pytest.raises(CheckpointError, match="runs/other does not exist"):
+        serve.check_checkpoint(ServeConfig(checkpoint="runs/other"))
+    assert len(commands) == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: ServeConfig(port=99999), "port must lie in 0..65535"),
+        (lambda: ServeConfig(precision="int3"), "one of float32, bfloat16"),
+        (lambda: ServerOptions(max_queue=0), "server.max_queue must be at least 1"),
+        (lambda: ServerOptions(request_seconds=float("nan")), "server.request_seconds must be"),
+        (lambda: ServerOptions(batch_wait=2), "server.batch_wait must lie in 0..1"),
+        (lambda: ServerOptions(cors="*"), "server.cors must list origins"),
+    ],
+)
+def test_options_out_of_range_are_refused(make: Callable[[], object], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        make()
+
+
+def test_the_front_process_does_without_torch() -> None:
+    code = (
+        "import sys, dvs2s.cli.serve, dvs2s.serving.app, dvs2s.serving.engine, dvs2s.serving.http\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0
