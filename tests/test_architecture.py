@@ -62,6 +62,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "decoding.search": "decoding.beam decoding.greedy decoding.options decoding.protocol"
         " decoding.sampling",
         "evaluation": "",
+        "evaluation.vectors": "errors evaluation.embeddings text.torchtext_adapter",
+        "evaluation.resampling": "evaluation.measures",
         "evaluation.*": "",
         "training": "",
         "training.seeds": "",

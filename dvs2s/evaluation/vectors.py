@@ -1,0 +1,86 @@
+"""Word vectors for the embedding metrics: from a local file, or trained on a corpus."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dvs2s.errors import Dvs2sError
+from dvs2s.evaluation.embeddings import WordVectors
+from dvs2s.text.torchtext_adapter import load_vectors
+
+
+def read_vectors(path: Path, words: Sequence[str]) -> WordVectors:
+    """Returns the vectors that a text file has for ``words``.
+
+    Args:
+        path: lines of ``word number number ...``, plain or .gz.
+        words: those that replies and references may hold.
+
+    Raises:
+        DataError: the file is missing or damaged; file and line are named.
+        Dvs2sError: it has no vector for any of the words.
+    """
+    matrix, found = load_vectors(path, words)
+    if not found.any():
+        raise Dvs2sError(
+            f"{path} has a vector for none of the {len(words)} words: is it of another language, "
+            f"or cut into other words?"
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    known = f"{int(found.sum())} of {len(words)} words"
+    return WordVectors(words, matrix, f"{path.name}|width:{matrix.shape[1]}|{known}|{digest[:16]}")
+
+
+def train_vectors(
+    sentences: Iterable[Sequence[str]],
+    path: Path,
+    *,
+    width: int = 100,
+    epochs: int = 5,
+    min_count: int = 2,
+) -> None:
+    """Trains skip-gram vectors on sentences and writes them as a text file.
+
+    One thread and a fixed seed, so that the same sentences give the same file.
+
+    Args:
+        sentences: can be gone through several times.
+        path: takes its name when the file is complete.
+        width: E, at least 1.
+        epochs: at least 1.
+        min_count: rarer words get no vector; at least 1.
+
+    Raises:
+        ValueError: a number out of range.
+        Dvs2sError: gensim is missing, or no word is frequent enough.
+
+    Source: Mikolov et al. 2013, skip-gram with negative sampling.
+    """
+    for name, value in (("width", width), ("epochs", epochs), ("min_count", min_count)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}: pass 1 or more")
+    try:
+        from gensim.models import Word2Vec
+    except ImportError as error:
+        raise Dvs2sError(
+            f"training word vectors needs gensim ({error}): pip install 'dvs2s[bench]', or name "
+            f"a file of word vectors"
+        ) from error
+    model = Word2Vec(
+        vector_size=width, sg=1, window=5, negative=5, min_count=min_count, workers=1, seed=1
+    )
+    model.build_vocab(sentences)
+    if not len(model.wv):
+        raise Dvs2sError(f"no word occurs {min_count} times: there is nothing to train vectors on")
+    model.train(sentences, total_examples=model.corpus_count, epochs=epochs)
+    partial = path.with_name(f"{path.name}.part")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("w", encoding="utf-8", newline="\n") as file:
+        for word in model.wv.index_to_key:
+            numbers = " ".join(f"{number:.6g}" for number in model.wv[word])
+            file.write(f"{word} {numbers}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
