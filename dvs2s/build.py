@@ -6,7 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dvs2s.config import DataConfig, ModelConfig, ObjectiveConfig, OptimConfig, TrainConfig
+from dvs2s.config import (
+    SHORTLISTS,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    TrainConfig,
+)
 from dvs2s.data.corpus import PairCorpus, PreparedData
 from dvs2s.data.loader import BucketSampler, Loader
 from dvs2s.data.options import PrepareOptions
@@ -22,6 +29,7 @@ from dvs2s.objectives.separate import Separate
 from dvs2s.objectives.word_loss import Negatives, WordLoss
 from dvs2s.objectives.words import Words
 from dvs2s.paths import embedded_corpus
+from dvs2s.shortlists import FrequencyShortlist, LexicalShortlist, Shortlist
 from dvs2s.text.torchtext_adapter import load_vectors
 from dvs2s.text.vocabulary import Vocabulary
 from dvs2s.training import schedule as schedules
@@ -95,6 +103,21 @@ def new_model(config: TrainConfig, data: PreparedData) -> Dvs2sModel:
     beta = prior_beta(content_shares(data), negatives, price, form)  # type: ignore[arg-type]
     model.word_predictor.set_prior(beta.float())
     return model
+
+
+def new_shortlist(kind: str, data: PreparedData) -> Shortlist:
+    """Returns the shortlist ``frequency`` or ``lexical`` of the training split.
+
+    Raises:
+        ValueError: another kind.
+    """
+    match kind:
+        case "frequency":
+            return FrequencyShortlist(content_shares(data))
+        case "lexical":
+            shares, fixed = content_shares(data), data.vocabulary.num_fixed
+            return LexicalShortlist(data.split("train"), shares, num_fixed=fixed)
+    raise ValueError(f"kind must be one of {', '.join(SHORTLISTS)}, got {kind!r}")
 
 
 def content_shares(data: PreparedData) -> Tensor:

@@ -155,6 +155,10 @@ class OptimConfig:
             raise ConfigError(f"optim.lr must be above 0, got {self.lr:g}")
 
 
+SHORTLISTS = ("frequency", "lexical")
+"""Values of ``search.vocabulary`` that count the training corpus in place of asking β."""
+
+
 @dataclass
 class SearchConfig:
     """How a reply is found, and over which words."""
@@ -177,7 +181,8 @@ class SearchConfig:
     message_words: bool = True
 
     def __post_init__(self) -> None:
-        _one_of(self, "search", "vocabulary", ("size", "threshold", "full"))
+        choices = ("size", "threshold", "full", *SHORTLISTS)
+        _one_of(self, "search", "vocabulary", choices)
         _at_least(self, "search", 1, "size")
         if not 0 < self.threshold < 1:
             raise ConfigError(f"search.threshold must lie between 0 and 1, got {self.threshold:g}")
@@ -192,6 +197,11 @@ class SearchConfig:
             self.options()
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether T has ``size`` words."""
+        return self.vocabulary == "size" or self.vocabulary in SHORTLISTS
 
     def options(self) -> SearchOptions:
         """Returns the part of it that the search itself reads."""
@@ -252,6 +262,11 @@ class TrainConfig:
             raise ConfigError(
                 f"optim.warmup must be below trainer.max_updates = {self.trainer.max_updates} "
                 f"with optim.decay=cosine, got {self.optim.warmup}"
+            )
+        if self.search.vocabulary in SHORTLISTS:
+            raise ConfigError(
+                f"search.vocabulary={self.search.vocabulary} is a control for a trained model: "
+                f"give it to dvs2s.cli.evaluate, not to training"
             )
         if self.objective.kind == "cross_entropy" and self.search.vocabulary != "full":
             raise ConfigError(

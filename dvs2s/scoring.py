@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dvs2s.answer import Answer
-from dvs2s.config import SearchConfig
+from dvs2s.config import SHORTLISTS, SearchConfig
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.data.corpus import PairCorpus, PreparedData
 from dvs2s.dynamic_vocab import DynamicVocab
@@ -167,7 +167,7 @@ class _Sums:
         model = responder.model
         encoded = model.encode(batch.messages, batch.message_lengths)
         hidden = model.unroll(encoded, batch.responses)
-        vocab = responder.selector(search, responder.log_odds(encoded), batch.messages)
+        vocab = responder.selector(search, responder.log_odds(encoded, search), batch.messages)
         member = vocab.membership()
         inside = member.gather(1, batch.responses) & batch.response_mask  # (B, T)
         both = torch.stack([torch.ones_like(member), member], dim=1)  # (B, 2, V)
@@ -186,6 +186,7 @@ class _Sums:
 
 def _describe(search: SearchConfig) -> str:
     size = {"size": f"|T| = {search.size}", "threshold": f"β ≥ {search.threshold:g}"}
+    size |= {kind: f"{kind} shortlist, |T| = {search.size}" for kind in SHORTLISTS}
     words = size.get(search.vocabulary, "full vocabulary")
     kind = f"beam {search.beam}" if search.kind == "beam" else search.kind
     return f"{kind}, {words}"

@@ -116,6 +116,7 @@ TIERS: tuple[dict[str, str], ...] = (
     {  # 2: the network; T from options and β
         "model": "layers.* text.specials",
         "selection": "config dynamic_vocab text.vocabulary",
+        "shortlists": "data.corpus text.specials",
     },
     {  # 3: what uses the network: objectives, and the step function of search
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
@@ -132,9 +133,9 @@ TIERS: tuple[dict[str, str], ...] = (
     },
     {  # 4: options become objects; text in, text out
         "build": "config errors paths model data.corpus data.loader data.options data.prepare"
-        " objectives.* text.torchtext_adapter text.vocabulary training.schedule",
+        " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer config data.batch decoding.search decoding.session layers.encoder"
-        " model selection text.specials text.tokenizer text.vocabulary",
+        " model selection shortlists text.specials text.tokenizer text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
         "loading": "build config devices errors model responder text.vocabulary"
