@@ -14,9 +14,10 @@ from dvs2s.config import (
     OptimConfig,
     TrainConfig,
 )
-from dvs2s.data.corpus import PairCorpus, PreparedData
+from dvs2s.data.corpus import PreparedData
 from dvs2s.data.loader import BucketSampler, Loader
 from dvs2s.data.options import PrepareOptions
+from dvs2s.data.pairings import SizedPairs, paired
 from dvs2s.data.prepare import is_current, prepare
 from dvs2s.errors import ConfigError
 from dvs2s.model import Dvs2sModel, ModelSizes
@@ -172,7 +173,12 @@ def _word_rules(options: ObjectiveConfig, data: PreparedData) -> tuple[Negatives
     return negatives, price
 
 
-def loader(config: TrainConfig, corpus: PairCorpus, *, shuffle: bool = True) -> Loader:
+def training_pairs(config: TrainConfig, data: PreparedData, split: str) -> SizedPairs:
+    """Returns a split's pairs as ``data.pairing`` reads them."""
+    return paired(data.split(split), config.data.pairing)  # type: ignore[arg-type]
+
+
+def loader(config: TrainConfig, corpus: SizedPairs, *, shuffle: bool = True) -> Loader:
     """Returns length-bucketed batches of a split; the seed alone fixes their order."""
     sampler = BucketSampler(
         corpus.message_lengths,

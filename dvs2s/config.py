@@ -37,6 +37,7 @@ class DataConfig:
     prepared: str = "prepared/${data.name}"
     tokenizer: str = "basic_english"
     context_turns: int = 1
+    pairing: str = "forward"
     vocabulary_size: int = 30000
     min_count: int = 1
     function_words: str = "english"
@@ -50,6 +51,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _one_of(self, "data", "format", ("tsv", "jsonl", "dailydialog", "cornell", "smalltalk"))
         _one_of(self, "data", "tokenizer", ("basic_english", "whitespace", "char", "jieba"))
+        _one_of(self, "data", "pairing", ("forward", "reverse", "unconditional"))
         _at_least(self, "data", 1, "context_turns", "min_count", "max_message_tokens")
         _at_least(self, "data", 1, "max_response_tokens")
         _at_least(self, "data", 6, "vocabulary_size")
@@ -262,6 +264,11 @@ class TrainConfig:
             raise ConfigError(
                 f"optim.warmup must be below trainer.max_updates = {self.trainer.max_updates} "
                 f"with optim.decay=cosine, got {self.optim.warmup}"
+            )
+        if self.data.pairing != "forward" and self.objective.kind != "cross_entropy":
+            raise ConfigError(
+                f"data.pairing={self.data.pairing} makes a partner for reranking, a plain seq2seq "
+                f"model: set objective=s2sa, got objective.kind={self.objective.kind}"
             )
         if self.search.vocabulary in SHORTLISTS:
             raise ConfigError(

@@ -51,6 +51,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "decoding.options": "",
         "decoding.ordering": "",
         "decoding.protocol": "",
+        "decoding.mmi": "",
         "decoding.table": "",
         "decoding.constraints": "decoding.options decoding.protocol",
         "decoding.rollout": "decoding.constraints decoding.options decoding.protocol",
@@ -105,6 +106,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.prepare": "errors data.arrays data.corpus data.folder data.manifest data.options"
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
+        "data.pairings": "data.loader text.specials",
         "layers.decoder": "layers.attention layers.encoder",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
@@ -132,7 +134,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "decoding.session": "dynamic_vocab layers.attention layers.encoder model text.specials",
     },
     {  # 4: options become objects; text in, text out
-        "build": "config errors paths model data.corpus data.loader data.options data.prepare"
+        "build": "config errors paths model data.corpus data.loader data.options data.pairings"
+        " data.prepare"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer config data.batch decoding.search decoding.session layers.encoder"
         " model selection shortlists text.specials text.tokenizer text.vocabulary",
@@ -143,6 +146,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
         " text.specials text.tokenizer",
+        "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
     },

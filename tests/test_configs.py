@@ -165,6 +165,8 @@ OUT_OF_RANGE = [
     ("search.top_p", 1.5, "above 0 and at most 1"),
     ("search.length_penalty", math.inf, "a finite number"),
     ("search.vocabulary", "half", "one of size, threshold, full, frequency, lexical"),
+    ("data.pairing", "sideways", "one of forward, reverse, unconditional"),
+    ("data.pairing", "reverse", "set objective=s2sa"),
     ("search.vocabulary", "lexical", "give it to dvs2s.cli.evaluate, not to training"),
     ("search.size", 0, "at least 1"),
     ("search.threshold", 1.0, "between 0 and 1"),
