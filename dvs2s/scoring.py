@@ -74,8 +74,8 @@ def score(
         )
     corpus = data.split(split)
     count = min(limit or len(corpus), len(corpus))
-    places = _grouped(corpus, count)
-    metrics = _likelihood(responder, data, corpus, count, search, batch_size, advance)
+    places = grouped(corpus, count)
+    metrics = likelihood(responder, data, corpus, count, search, batch_size, advance)
     firsts = [group[0] for group in places]
     answers, seconds = _answers(responder, corpus, firsts, search, batch_size, advance)
     decode = responder.vocabulary.decode
@@ -96,7 +96,7 @@ def score(
     return Scored(report, messages, references, answers)
 
 
-def _grouped(corpus: PairCorpus, count: int) -> list[list[int]]:
+def grouped(corpus: PairCorpus, count: int) -> list[list[int]]:
     """Returns the pairs of each different message, in order of appearance."""
     groups: dict[bytes, list[int]] = {}
     for i in range(count):
@@ -129,7 +129,7 @@ def _answers(
 
 
 @torch.inference_mode()
-def _likelihood(
+def likelihood(
     responder: Responder,
     data: PreparedData,
     corpus: PairCorpus,

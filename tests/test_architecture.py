@@ -149,6 +149,22 @@ TIERS: tuple[dict[str, str], ...] = (
         "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
+        "table": "",
+        "table.replies": "answer errors",
+        "table.decode": "answer config data.batch data.corpus decoding.mmi reranking responder"
+        " scoring table.replies",
+        "table.tuning": "answer decoding.mmi evaluation.measures",
+        "table.timing": "table.decode",
+        "table.measure": "evaluation.bleu evaluation.embeddings evaluation.entropy"
+        " evaluation.measures evaluation.resampling",
+        "table.result": "evaluation.resampling table.timing",
+        "table.render": "evaluation.resampling table.result",
+        "table.plots": "errors table.result",
+        "table.studies": "table.result",
+        "table.origin": "config",
+        "table.rows": "build config data.corpus decoding.mmi errors loading reranking responder"
+        " shortlists table.decode table.replies table.result table.timing table.tuning"
+        " training.checkpoint",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
@@ -163,6 +179,12 @@ TIERS: tuple[dict[str, str], ...] = (
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
         " errors evaluation.report responder scoring",
+        "cli.table_options": "cli.configs config errors",
+        "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.rows"
+        " table.studies",
+        "cli.table": "build cli.entry cli.table_options cli.table_plan cli.train data.corpus"
+        " devices errors evaluation.vectors table.* text.specials training.checkpoint training.lock"
+        " training.signals",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
     },

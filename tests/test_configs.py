@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
 from dvs2s.cli.entry import as_schema, suggest
+from dvs2s.cli.table_options import TableConfig
 from dvs2s.config import TrainConfig
 from dvs2s.errors import ConfigError
 from dvs2s.loading import train_config
@@ -24,6 +25,7 @@ SCHEMAS: dict[str, type] = {
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "prepare": PrepareConfig,
+    "table": TableConfig,
 }
 GROUPS = {
     "train": ("data", "model", "objective", "optim", "search", "trainer"),
@@ -208,6 +210,8 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("evaluate", "split", "dev"),
         ("evaluate", "limit", -1),
         ("chat", "show_words", -1),
+        ("table", "table.resamples", 1),
+        ("table", "table.split", "dev"),
     ],
 )
 def test_the_other_commands_check_their_options_too(name: str, option: str, value: Any) -> None:
@@ -226,6 +230,7 @@ def test_the_other_commands_check_their_options_too(name: str, option: str, valu
         ("train", "experimnet=paper", "experiment"),
         ("train", "+trainer.sede=3", "trainer.seed"),
         ("prepare", "data.rot=x", "data.root"),
+        ("table", "table.seed=[0]", "table.seeds"),
         ("chat", "search.beem=3", "search.beam"),
         ("generate", "inptu=x", "input"),
         ("evaluate", "checkpont=x", "checkpoint"),
@@ -234,7 +239,8 @@ def test_the_other_commands_check_their_options_too(name: str, option: str, valu
 def test_a_misspelt_option_names_the_nearest(name: str, misspelt: str, nearest: str) -> None:
     key = misspelt.lstrip("+").split("=")[0]
     with pytest.raises(ConfigError) as caught:
-        suggest(name, ["experiment=paper", misspelt] if name == "train" else [misspelt])
+        trains = name in ("train", "table")
+        suggest(name, ["experiment=paper", misspelt] if trains else [misspelt])
     assert str(caught.value) == f"there is no option {key!r}: did you mean {nearest!r}?"
 
 

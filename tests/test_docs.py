@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 
 from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
 from dvs2s.cli.entry import as_schema, suggest
+from dvs2s.cli.table_options import TableOptions
 from dvs2s.config import TrainConfig
 from dvs2s.errors import ConfigError
 from dvs2s.paths import config_folder
@@ -236,6 +237,13 @@ def test_data_page_lists_every_option_of_the_commands() -> None:
         said = {w for row in rows if command in row for w in re.findall(r"`(\w+)`", row)}
         names = {f.name for f in fields(schema)} - {"search", "data"}
         assert not sorted(names - said), f"options of {command} that docs/data.md does not list"
+
+
+def test_table_page_lists_every_option() -> None:
+    text = (ROOT / "docs" / "table.md").read_text(encoding="utf-8")
+    listed = {word for span in spans(text) for word in span.split()}
+    names = option_names(TableOptions, "table.") - {"table.values"}
+    assert not sorted(names - listed), "options that docs/table.md does not explain"
 
 
 def make_targets(text: str) -> set[str]:

@@ -1,6 +1,7 @@
 """Word vectors for the embedding metrics: from a local file, or trained on a corpus."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,6 +34,21 @@ def read_vectors(path: Path, words: Sequence[str]) -> WordVectors:
     return WordVectors(words, matrix, f"{path.name}|width:{matrix.shape[1]}|{known}|{digest[:16]}")
 
 
+def check_gensim() -> None:
+    """Checks that word vectors can be trained here.
+
+    Raises:
+        Dvs2sError: gensim is missing.
+    """
+    try:
+        import gensim  # noqa: F401
+    except ImportError as error:
+        raise Dvs2sError(
+            f"training word vectors needs gensim ({error}): pip install 'dvs2s[bench]', or name "
+            f"a file of word vectors"
+        ) from error
+
+
 def train_vectors(
     sentences: Iterable[Sequence[str]],
     path: Path,
@@ -61,20 +77,22 @@ def train_vectors(
     for name, value in (("width", width), ("epochs", epochs), ("min_count", min_count)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}: pass 1 or more")
+    check_gensim()
+    from gensim.models import Word2Vec
+
+    chatter = logging.getLogger("gensim")
+    level = chatter.level
+    chatter.setLevel(logging.WARNING)
     try:
-        from gensim.models import Word2Vec
-    except ImportError as error:
-        raise Dvs2sError(
-            f"training word vectors needs gensim ({error}): pip install 'dvs2s[bench]', or name "
-            f"a file of word vectors"
-        ) from error
-    model = Word2Vec(
-        vector_size=width, sg=1, window=5, negative=5, min_count=min_count, workers=1, seed=1
-    )
-    model.build_vocab(sentences)
-    if not len(model.wv):
-        raise Dvs2sError(f"no word occurs {min_count} times: there is nothing to train vectors on")
-    model.train(sentences, total_examples=model.corpus_count, epochs=epochs)
+        model = Word2Vec(
+            vector_size=width, sg=1, window=5, negative=5, min_count=min_count, workers=1, seed=1
+        )
+        model.build_vocab(sentences)
+        if not len(model.wv):
+            raise Dvs2sError(f"no word occurs {min_count} times: nothing to train vectors on")
+        model.train(sentences, total_examples=model.corpus_count, epochs=epochs)
+    finally:
+        chatter.setLevel(level)
     partial = path.with_name(f"{path.name}.part")
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("w", encoding="utf-8", newline="\n") as file:

@@ -112,6 +112,14 @@ def test_seeds_that_differ_widen_the_interval():
     assert found["shifted"].by_seed == pytest.approx([scores.mean() + s for s in (-1, 0, 1)])
 
 
+def test_systems_made_of_the_same_trainings_are_compared_within_each():
+    noise = normal(500, 5) * 0.1
+    base = [mean_of(noise + shift) for shift in (-1.0, 0.0, 1.0)]
+    more = [mean_of(noise + shift + 0.1) for shift in (-1.0, 0.0, 1.0)]
+    found = estimates({"base": base, "more": more}, 500, baseline="base")["more"]
+    assert found.difference == pytest.approx(0.1) and found.p_value < 0.01
+
+
 def test_counts_keep_their_value_in_the_interval():
     chance = random.Random(0)
     replies = [[chance.choice("abcdefgh") for _ in range(3)] for _ in range(300)]

@@ -1,0 +1,299 @@
+"""The paper's table on a corpus: ``python -m dvs2s.cli.table experiment=dailydialog``.
+
+Trains what is not trained, answers what is not answered, measures, and writes Markdown, CSV, JSON
+and pictures. What is done stays done: the same command goes on after a kill, and does nothing when
+everything is there.
+"""
+
+import hashlib
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dvs2s.build import prepared_data
+from dvs2s.cli.entry import Interrupted, run
+from dvs2s.cli.table_options import TableConfig
+from dvs2s.cli.table_plan import Plan, make_plan
+from dvs2s.cli.train import changed, saved_config, train_run
+from dvs2s.data.corpus import PairCorpus, PreparedData
+from dvs2s.devices import check_device
+from dvs2s.errors import CheckpointError, ConfigError
+from dvs2s.evaluation.vectors import check_gensim, read_vectors, train_vectors
+from dvs2s.table.decode import Stopped, Task
+from dvs2s.table.measure import Yardstick, measure_rows
+from dvs2s.table.origin import commit, describe_configuration, machine
+from dvs2s.table.plots import check_matplotlib, plots
+from dvs2s.table.render import to_csv, to_markdown
+from dvs2s.table.result import Result
+from dvs2s.table.rows import Effort, Row, Workshop, write_whole
+from dvs2s.text.specials import SPECIALS
+from dvs2s.training.checkpoint import read_config, resolve
+from dvs2s.training.lock import RunLock
+from dvs2s.training.signals import StopSignal
+
+logger = logging.getLogger("dvs2s")
+_FINISHED = "finished.json"
+
+
+def main(config: TableConfig) -> None:
+    """Makes the table, or says that it is there.
+
+    Raises:
+        Interrupted: a signal came; what is done is kept.
+    """
+    check_device(config.trainer.device, "trainer.device")
+    check_matplotlib()  # what is missing is said before hours of training, not after
+    if config.table.vectors:
+        _file_digest(config.table.vectors)
+    else:
+        check_gensim()
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    data = prepared_data(config.data, progress=config.trainer.progress != "none")
+    if config.table.split not in data.splits:
+        raise ConfigError(
+            f"table.split must be one of {', '.join(data.splits)}, got {config.table.split!r}"
+        )
+    plan = make_plan(config, data)
+    with RunLock(Path(config.table.work)):
+        train_missing(plan, data)
+        with StopSignal() as stop:
+            try:
+                made = make_result(config, plan, data, stop)
+            except Stopped:
+                raise Interrupted(
+                    f"interrupted, what is done is in {config.table.work}: "
+                    f"the same command continues"
+                ) from None
+    print(f"{plan.results}: {'written' if made else 'up to date, nothing to do'}")
+
+
+def train_missing(plan: Plan, data: PreparedData) -> None:
+    """Trains every run that has not come to its end.
+
+    Raises:
+        Interrupted: a signal came; the run's state is saved.
+        CheckpointError: a run that is there was trained otherwise.
+    """
+    for (model, seed), config in plan.trainings.items():
+        folder = Path(config.trainer.run)
+        if (folder / _FINISHED).exists():
+            differences = changed(read_config(resolve(folder, "last")), saved_config(config, data))
+            if differences:
+                raise CheckpointError(
+                    f"{folder} holds another run of {model}: it differs in "
+                    f"{', '.join(differences)}; choose another table.name, or remove the folder"
+                )
+            continue
+        logger.info("%s, seed %d", model, seed)
+        with RunLock(folder):
+            outcome = train_run(config, folder)
+        if outcome.reason == "interrupted":
+            raise Interrupted(
+                f"interrupted at update {outcome.update} of {model}, seed {seed}: "
+                f"the same command continues"
+            )
+        write_whole(folder / _FINISHED, json.dumps(asdict(outcome)))
+
+
+def make_result(config: TableConfig, plan: Plan, data: PreparedData, stop: StopSignal) -> bool:
+    """Writes the result unless it is up to date; returns whether it did.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    shop = Workshop(
+        plan.rows,
+        data,
+        Path(config.table.work),
+        effort(config),
+        stop=lambda: stop.requested,
+    )
+    parts = [shop.table_key(), str(config.table.resamples), vectors_path(config, data).name]
+    parts += [_file_digest(config.table.vectors), plan.baseline]
+    key = "|".join(parts)
+    if _is_current(plan, key):
+        return False
+    answer_all(plan, shop, show=config.trainer.progress != "none")
+    result = measure(config, plan, data, shop, key)
+    if stop.requested:
+        raise Stopped
+    write(plan, result)
+    return True
+
+
+def answer_all(plan: Plan, shop: Workshop, *, show: bool) -> None:
+    """Makes all replies that are missing."""
+    seeds = [(row, seed) for row in plan.rows for seed in range(len(row.runs))]
+    total = len(seeds) * shop.num_messages()
+    with tqdm(total=total, unit=" replies", file=sys.stderr, disable=None if show else True) as bar:
+        for row, seed in seeds:
+            bar.set_description(f"{row.name} {seed}")
+            shop.answer(row, seed, advance=bar.update)
+
+
+def measure(
+    config: TableConfig, plan: Plan, data: PreparedData, shop: Workshop, key: str
+) -> Result:
+    """Returns the numbers of all rows, timed and with their origin."""
+    options, show = config.table, config.trainer.progress != "none"
+    seeds = range(len(options.seeds))
+    files = {row.name: [shop.file(row, seed) for seed in seeds] for row in plan.rows}
+    replies = {
+        name: [[list(answer.replies[0].tokens) for answer in file.answers()] for file in some]
+        for name, some in files.items()
+    }
+    stick = yardstick(config, data)
+    with tqdm(desc="measuring", file=sys.stderr, disable=None if show else True) as bar:
+        estimates = measure_rows(
+            replies,
+            stick,
+            baseline=plan.baseline,
+            num_resamples=options.resamples,
+            advance=bar.update,
+        )
+    first = plan.rows[0].name
+    plain = {name: _mean([file.metrics() for file in some]) for name, some in files.items()}
+    for row in plain.values():
+        row.setdefault("mean |T|", float(len(data.vocabulary)))
+    return Result(
+        name=plan.title,
+        key=key,
+        baseline=plan.baseline or first,
+        estimates=estimates,
+        plain=plain,
+        times=shop.time(plan.baseline or first),
+        notes=stick.notes(replies[first][0]),
+        origin=_origin(config, plan, data),
+        parameter=plan.parameter,
+        points={row.name: row.point for row in plan.rows if row.point},
+    )
+
+
+def write(plan: Plan, result: Result) -> None:
+    """Writes all files of a result; table.json last, by which it is known to be complete."""
+    drawings = plots(result)
+    pictures = "\n\n".join(f"![{name}]({name})" for name in drawings)
+    write_whole(plan.results / "table.md", f"{to_markdown(result)}\n{pictures}\n")
+    write_whole(plan.results / "table.csv", to_csv(result))
+    for name, draw in drawings.items():
+        partial = plan.results / f"{name}.part"
+        draw(partial)
+        partial.replace(plan.results / name)
+    write_whole(plan.results / "table.json", result.to_json() + "\n")
+
+
+def effort(config: TableConfig) -> Effort:
+    """Returns how much the options ask for."""
+    options = config.table
+    return Effort(
+        split=options.split,
+        limit=options.limit,
+        batch_size=options.batch_size,
+        tune_messages=options.tune_messages,
+        timing_messages=options.timing_messages,
+        timing_rounds=options.timing_rounds,
+        device=config.trainer.device,
+    )
+
+
+def yardstick(config: TableConfig, data: PreparedData) -> Yardstick:
+    """Returns what the rows are measured with; trains word vectors where none are given."""
+    words, train = data.vocabulary.words, data.split("train")
+    path = vectors_path(config, data)
+    if not config.table.vectors and not path.exists():
+        logger.info("training word vectors on the training pairs, for the embedding metrics")
+        train_vectors(_Sentences(train, words), path)
+    counts: Counter[str] = Counter()
+    for i in range(len(train)):
+        counts.update(words[id] for id in train.response(i))
+    for special in SPECIALS:
+        counts.pop(special, None)
+    return Yardstick(
+        references=Task(data, config.table.split, config.table.limit, 1).references(),
+        vectors=read_vectors(path, words[len(SPECIALS) :]),
+        counts=counts,
+        training_responses=frozenset(
+            tuple(words[id] for id in train.response(i)) for i in range(len(train))
+        ),
+    )
+
+
+def vectors_path(config: TableConfig, data: PreparedData) -> Path:
+    """Returns the file of word vectors: the one given, or the table's own for these data."""
+    own = Path(config.table.work) / f"trained-{data.fingerprint[:12]}.vec"
+    return Path(config.table.vectors) if config.table.vectors else own
+
+
+class _Sentences:
+    """Both sides of all training pairs, as words; can be gone through again."""
+
+    def __init__(self, corpus: PairCorpus, words: tuple[str, ...]) -> None:
+        self._corpus, self._words = corpus, words
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for i in range(len(self._corpus)):
+            for side in (self._corpus.message(i), self._corpus.response(i)):
+                yield [self._words[id] for id in side if id >= len(SPECIALS)]
+
+
+def _file_digest(name: str) -> str:
+    """Returns the SHA-256 of a file, empty for no file."""
+    if not name:
+        return ""
+    try:
+        with open(name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"cannot read table.vectors={name}: {error.strerror}") from error
+
+
+def _mean(several: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in several) / len(several) for name in several[0]}
+
+
+def _is_current(plan: Plan, key: str) -> bool:
+    path = plan.results / "table.json"
+    if not path.exists():
+        return False
+    try:
+        return bool(json.loads(path.read_bytes())["key"] == key)
+    except (ValueError, KeyError, TypeError):
+        logger.warning("%s is damaged and is written anew", path)
+        return False
+
+
+def _origin(config: TableConfig, plan: Plan, data: PreparedData) -> dict[str, Any]:
+    manifest = data.manifest
+    return {
+        "commit": commit(),
+        "seeds": list(config.table.seeds),
+        "data": f"{config.data.name}, fingerprint {data.fingerprint[:16]}, "
+        f"{len(data.vocabulary)} words, {manifest.splits['train'].pairs} training pairs",
+        "split": f"{config.table.split}, limit {config.table.limit or 'none'}",
+        "resamples": config.table.resamples,
+        **machine(config.trainer.device),
+        "rows": {row.name: _about(row) for row in plan.rows},
+        "configurations": {
+            f"{model}-{seed}": describe_configuration(training)
+            for (model, seed), training in plan.trainings.items()
+        },
+    }
+
+
+def _about(row: Row) -> str:
+    ranked = f", ranked again: {row.rerank}" if row.rerank else ""
+    settings = " ".join(f"{name}={value}" for name, value in row.search.items())
+    return f"{row.runs[0].name.rpartition('-')[0]} {settings}{ranked}"
+
+
+if __name__ == "__main__":
+    run("table", TableConfig, main)
