@@ -149,6 +149,14 @@ TIERS: tuple[dict[str, str], ...] = (
         "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
+        "annotation": "",
+        "annotation.criteria": "",
+        "annotation.agreement": "",
+        "annotation.sheet": "errors",
+        "annotation.store": "annotation.criteria errors",
+        "annotation.summary": "annotation.*",
+        "annotation.page": "annotation.criteria",
+        "annotation.server": "annotation.page annotation.sheet annotation.store",
         "table": "",
         "table.replies": "answer errors",
         "table.decode": "answer config data.batch data.corpus decoding.mmi reranking responder"
@@ -179,6 +187,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
         " errors evaluation.report responder scoring",
+        "cli.annotate_options": "errors",
+        "cli.annotate": "annotation.* cli.annotate_options cli.entry errors training.lock",
         "cli.table_options": "cli.configs config errors",
         "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.rows"
         " table.studies",

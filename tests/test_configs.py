@@ -11,6 +11,7 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
 from dvs2s.cli.entry import as_schema, suggest
 from dvs2s.cli.table_options import TableConfig
@@ -26,6 +27,7 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "prepare": PrepareConfig,
     "table": TableConfig,
+    "annotate": AnnotateConfig,
 }
 GROUPS = {
     "train": ("data", "model", "objective", "optim", "search", "trainer"),
@@ -211,6 +213,8 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("evaluate", "limit", -1),
         ("chat", "show_words", -1),
         ("table", "table.resamples", 1),
+        ("annotate", "mode", "judge"),
+        ("annotate", "port", -1),
         ("table", "table.split", "dev"),
     ],
 )

@@ -21,6 +21,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
 from dvs2s.cli.entry import as_schema, suggest
 from dvs2s.cli.table_options import TableOptions
@@ -242,7 +243,7 @@ def test_data_page_lists_every_option_of_the_commands() -> None:
 def test_table_page_lists_every_option() -> None:
     text = (ROOT / "docs" / "table.md").read_text(encoding="utf-8")
     listed = {word for span in spans(text) for word in span.split()}
-    names = option_names(TableOptions, "table.") - {"table.values"}
+    names = option_names(TableOptions, "table.") - {"table.values"} | option_names(AnnotateConfig)
     assert not sorted(names - listed), "options that docs/table.md does not explain"
 
 

@@ -123,7 +123,7 @@ def make_result(config: TableConfig, plan: Plan, data: PreparedData, stop: StopS
     if _is_current(plan, key):
         return False
     answer_all(plan, shop, show=config.trainer.progress != "none")
-    result = measure(config, plan, data, shop, key)
+    result = measure(config, plan, data, shop=shop, key=key, stop=stop)
     if stop.requested:
         raise Stopped
     write(plan, result)
@@ -138,12 +138,23 @@ def answer_all(plan: Plan, shop: Workshop, *, show: bool) -> None:
         for row, seed in seeds:
             bar.set_description(f"{row.name} {seed}")
             shop.answer(row, seed, advance=bar.update)
+            shop.export(row, seed)
 
 
 def measure(
-    config: TableConfig, plan: Plan, data: PreparedData, shop: Workshop, key: str
+    config: TableConfig,
+    plan: Plan,
+    data: PreparedData,
+    *,
+    shop: Workshop,
+    key: str,
+    stop: StopSignal,
 ) -> Result:
-    """Returns the numbers of all rows, timed and with their origin."""
+    """Returns the numbers of all rows, timed and with their origin.
+
+    Raises:
+        Stopped: a signal came.
+    """
     options, show = config.table, config.trainer.progress != "none"
     seeds = range(len(options.seeds))
     files = {row.name: [shop.file(row, seed) for seed in seeds] for row in plan.rows}
@@ -153,12 +164,18 @@ def measure(
     }
     stick = yardstick(config, data)
     with tqdm(desc="measuring", file=sys.stderr, disable=None if show else True) as bar:
+
+        def advance(metrics: int) -> None:
+            bar.update(metrics)
+            if stop.requested:
+                raise Stopped
+
         estimates = measure_rows(
             replies,
             stick,
             baseline=plan.baseline,
             num_resamples=options.resamples,
-            advance=bar.update,
+            advance=advance,
         )
     first = plan.rows[0].name
     plain = {name: _mean([file.metrics() for file in some]) for name, some in files.items()}

@@ -119,7 +119,7 @@ class Workshop:
 
     def file(self, row: Row, seed: int) -> ReplyFile:
         """Returns where the replies of a row and seed are."""
-        return ReplyFile(self._work / "replies" / self.key(row, seed))
+        return ReplyFile(self._work / "decoded" / self.key(row, seed))
 
     def num_messages(self) -> int:
         """Returns how many messages are answered a row and seed."""
@@ -144,6 +144,27 @@ class Workshop:
             speaker = self.speaker(row, seed)
             source_file = self.file(source, seed)
             rerank(speaker, self._task(), source_file, file, stop=self._stop, advance=advance)
+
+    def export(self, row: Row, seed: int) -> Path:
+        """Writes a row's replies in the form of ``dvs2s.cli.evaluate replies=...``."""
+        path = self._work / "replies" / f"{row.name.replace('/', '-')}-{seed}.jsonl"
+        task, decoded = self._task(), self.file(row, seed).answers()
+        decode_ids = self._data.vocabulary.decode
+        lines = [
+            json.dumps(
+                {
+                    "message": " ".join(decode_ids(message.tolist())),
+                    "reply": " ".join(answer.replies[0].tokens),
+                    "references": [" ".join(reference) for reference in references],
+                },
+                ensure_ascii=False,
+            )
+            for message, references, answer in zip(
+                task.messages(), task.references(), decoded, strict=True
+            )
+        ]
+        write_whole(path, "".join(f"{line}\n" for line in lines))
+        return path
 
     def speaker(self, row: Row, seed: int) -> Speaker:
         """Returns what answers as a row does.

@@ -60,6 +60,11 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
     assert result["plain"]["S2SA-lexical"]["mean |T|"] == 40
     assert str(tmp_path) not in made["table.md"].decode() + made["table.json"].decode()
 
+    said = (tmp_path / "work" / "replies" / "S2SA-lexical-1.jsonl").read_text().splitlines()
+    assert [set(json.loads(line)) for line in said] == [{"message", "reply", "references"}] * len(
+        said
+    )
+
     again = command("table", *timed)
     assert again.code == 0 and again.out == f"{tmp_path}/results: up to date, nothing to do\n"
     assert "training in" not in again.err and contents(tmp_path / "results") == made
