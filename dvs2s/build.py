@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dvs2s.config import (
+    PLAIN,
     SHORTLISTS,
     DataConfig,
     ModelConfig,
@@ -23,6 +24,7 @@ from dvs2s.errors import ConfigError
 from dvs2s.model import Dvs2sModel, ModelSizes
 from dvs2s.objectives.baselines import Baseline
 from dvs2s.objectives.cross_entropy import CrossEntropy
+from dvs2s.objectives.cvae import Cvae
 from dvs2s.objectives.dvs2s import Joint, JointOptions
 from dvs2s.objectives.prior import price_for_budget, prior_beta
 from dvs2s.objectives.row_price import RowPrice
@@ -89,6 +91,7 @@ def model_sizes(config: ModelConfig, vocabulary: Vocabulary) -> ModelSizes:
         bag_size=config.bag_size,
         predictor_size=config.predictor_size,
         dropout=config.dropout,
+        latent_size=config.latent_size,
     )
 
 
@@ -97,7 +100,7 @@ def new_model(config: TrainConfig, data: PreparedData) -> Dvs2sModel:
     model = Dvs2sModel(model_sizes(config.model, data.vocabulary))
     if config.data.vectors:
         _set_vectors(model, Path(config.data.vectors), data.vocabulary)
-    if config.objective.kind == "cross_entropy":
+    if config.objective.kind in PLAIN:
         return model
     negatives, price = _word_rules(config.objective, data)
     form = config.objective.price_form
@@ -132,6 +135,9 @@ def new_objective(config: TrainConfig, model: Dvs2sModel, data: PreparedData) ->
     options = config.objective
     if options.kind == "cross_entropy":
         return CrossEntropy(model)
+    if options.kind == "cvae":
+        updates = round(options.anneal_share * config.trainer.max_updates)
+        return Cvae(model, anneal_updates=updates, bow_weight=options.bow_weight)
     negatives, price = _word_rules(options, data)
     counts = torch.from_numpy(data.response_counts[data.vocabulary.num_fixed :].copy())
     word_loss = WordLoss(negatives, counts)

@@ -66,10 +66,12 @@ class ModelConfig:
     hidden_size: int = 256
     bag_size: int = 256
     predictor_size: int = 256
+    latent_size: int = 0
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
         _at_least(self, "model", 1, "embedding_size", "hidden_size", "bag_size", "predictor_size")
+        _at_least(self, "model", 0, "latent_size")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout:g}")
 
@@ -89,6 +91,10 @@ class NegativesConfig:
         _at_least(self, "objective.negatives", 1, "number")
 
 
+PLAIN = ("cross_entropy", "cvae")
+"""Values of ``objective.kind`` without a word predictor, over the full vocabulary only."""
+
+
 @dataclass
 class ObjectiveConfig:
     """What is maximised."""
@@ -105,9 +111,12 @@ class ObjectiveConfig:
     price: float = 0.0
     budget: float = 0.0
     budget_rate: float = 0.05
+    anneal_share: float = 0.5
+    bow_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint", "words"))
+        _one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint", "words", "cvae"))
+        _at_least(self, "objective", 0, "bow_weight")
         _one_of(self, "objective", "estimator", ("score_function", "local_expectation"))
         _one_of(self, "objective", "baseline", ("none", "running", "leave_one_out"))
         _one_of(self, "objective", "price_form", ("logistic", "linear"))
@@ -118,10 +127,9 @@ class ObjectiveConfig:
                 f"give one of objective.price and objective.budget, got {self.price:g} and "
                 f"{self.budget:g}: a budget finds its own price"
             )
-        if not 0 <= self.pretrain_share <= 1:
-            raise ConfigError(
-                f"objective.pretrain_share must lie in 0..1, got {self.pretrain_share:g}"
-            )
+        for name in ("pretrain_share", "anneal_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"objective.{name} must lie in 0..1, got {getattr(self, name):g}")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"objective.momentum must be 0 to below 1, got {self.momentum:g}")
         scored = self.kind == "joint" and self.estimator == "score_function"
@@ -275,7 +283,13 @@ class TrainConfig:
                 f"search.vocabulary={self.search.vocabulary} is a control for a trained model: "
                 f"give it to dvs2s.cli.evaluate, not to training"
             )
-        if self.objective.kind == "cross_entropy" and self.search.vocabulary != "full":
+        kind = self.objective.kind
+        if kind in PLAIN and self.search.vocabulary != "full":
             raise ConfigError(
-                "objective.kind=cross_entropy trains no word predictor: set search.vocabulary=full"
+                f"objective.kind={kind} trains no word predictor: set search.vocabulary=full"
+            )
+        if (kind == "cvae") != (self.model.latent_size > 0):
+            raise ConfigError(
+                f"model.latent_size above 0 and objective.kind=cvae belong together, got "
+                f"{self.model.latent_size} and {kind}: set objective=cvae, or model.latent_size=0"
             )

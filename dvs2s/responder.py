@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply
-from dvs2s.config import SHORTLISTS, SearchConfig, TrainConfig
+from dvs2s.config import PLAIN, SHORTLISTS, SearchConfig, TrainConfig
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.decoding.search import Hypothesis, search
 from dvs2s.decoding.session import Session
@@ -68,7 +68,7 @@ class Responder:
     @property
     def has_word_predictor(self) -> bool:
         """Whether the model was trained to choose words; a plain seq2seq model was not."""
-        return self.config.objective.kind != "cross_entropy"
+        return self.config.objective.kind not in PLAIN
 
     def search_config(self, **overrides: Any) -> SearchConfig:
         """Returns the checkpoint's search settings with some replaced.
@@ -153,8 +153,10 @@ class Responder:
         """Answers messages that are ids already; arguments as of ``answers``."""
         config, size = search_config or self.search_config(), len(batch)
         watch = _Watch(self.device)
+        seeds = [0] * size if input_seeds is None else input_seeds
         with watch.stage("encode"):
-            encoded = self.model.encode(batch.messages, batch.message_lengths)
+            noise = self._noise(config.seed, seeds)
+            encoded = self.model.encode(batch.messages, batch.message_lengths, noise)
         with watch.stage("predict"):
             log_odds = self.log_odds(encoded, config)
         with watch.stage("select"):
@@ -163,7 +165,6 @@ class Responder:
         with watch.stage("search"):
             forbidden = self._membership(forbid) if forbid else None
             session = Session(self.model, encoded, vocab, forbidden=forbidden)
-            seeds = [0] * size if input_seeds is None else input_seeds
             found = search(session, config.options(), input_seeds=seeds)
         beta = log_odds.sigmoid().cpu().numpy()
         rows = [vocab.row(index) for index in range(size)]
@@ -188,6 +189,16 @@ class Responder:
         return encoded.final.new_full(
             (encoded.final.shape[0], self.vocabulary.num_content), float("inf")
         )
+
+    def _noise(self, seed: int, input_seeds: Sequence[int]) -> Tensor | None:
+        """Returns what draws each input's latent variable, (B, Z); None for a model without."""
+        if self.model.latent is None:
+            return None
+        draws = [
+            np.random.default_rng([seed, own]).standard_normal(self.model.latent.size)
+            for own in input_seeds
+        ]
+        return torch.from_numpy(np.array(draws, dtype=np.float32)).to(self.device)
 
     def batch(self, messages: Sequence[Message]) -> Batch:
         """Returns the messages as ids, on the model's device."""

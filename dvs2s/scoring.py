@@ -20,7 +20,13 @@ from dvs2s.validation import count_recall, new_recall
 
 Advance = Callable[[int], object]
 
-PAPER_NAMES = {"cross_entropy": "S2SA", "separate": "S-DVS2S", "joint": "DVS2S", "words": "words"}
+PAPER_NAMES = {
+    "cross_entropy": "S2SA",
+    "cvae": "CVAE",
+    "separate": "S-DVS2S",
+    "joint": "DVS2S",
+    "words": "words",
+}
 """What the paper calls the models of each ``objective.kind``."""
 
 

@@ -39,6 +39,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "layers": "",
         "layers.encoder": "",
         "layers.attention": "",
+        "layers.latent": "",
         "objectives": "",
         "objectives.terms": "",
         "objectives.gold": "",
@@ -122,6 +123,8 @@ TIERS: tuple[dict[str, str], ...] = (
     },
     {  # 3: what uses the network: objectives, and the step function of search
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
+        "objectives.cvae": "data.batch layers.encoder layers.latent model objectives.cross_entropy"
+        " objectives.terms",
         "objectives.word_terms": "data.batch layers.encoder model objectives.gold"
         " objectives.row_price objectives.word_loss",
         "objectives.separate": "data.batch model objectives.cross_entropy"

@@ -123,7 +123,7 @@ def test_every_objective_runs_in_every_experiment(experiment: str, objective: st
     )
     own = leaves(CONF / "objective" / f"{objective}.yaml", "objective")
     assert config.objective.kind == own["objective.kind"]
-    assert (config.search.vocabulary == "full") == (objective == "s2sa")
+    assert (config.search.vocabulary == "full") == (objective in ("s2sa", "cvae"))
 
 
 OUT_OF_RANGE = [
@@ -148,6 +148,10 @@ OUT_OF_RANGE = [
     ("objective.momentum", 1.0, "0 to below 1"),
     ("objective.num_samples", 0, "at least 1"),
     ("objective.estimator", "reinforce", "one of score_function, local_expectation"),
+    ("objective.anneal_share", 2.0, "0..1"),
+    ("objective.bow_weight", -1.0, "at least 0"),
+    ("model.latent_size", -1, "at least 0"),
+    ("model.latent_size", 8, "set objective=cvae, or model.latent_size=0"),
     ("objective.budget", -1.0, "at least 0"),
     ("objective.price", 2.0, "one of objective.price and objective.budget"),
     ("objective.budget_rate", math.nan, "at least 0"),

@@ -16,7 +16,7 @@ from dvs2s.table.rows import check_same_data
 
 pytest.importorskip("gensim")
 pytest.importorskip("matplotlib")
-ROWS = ["S2SA", "S2SA-MMI-bidi", "S2SA-lexical", "DVS2S"]
+ROWS = ["S2SA", "S2SA-MMI-bidi", "S2SA-lexical", "CVAE", "DVS2S"]
 SHORT = ("trainer.max_updates=8", "trainer.validate_every=4", "trainer.log_every=4")
 
 

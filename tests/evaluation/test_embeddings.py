@@ -1,5 +1,6 @@
 """Embedding metrics against a plain computation, the published formulas, and by hand."""
 
+import json
 import math
 import random
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from dvs2s.errors import DataError, Dvs2sError
 from dvs2s.evaluation.embeddings import WordVectors, embedding_scores
 from dvs2s.evaluation.vectors import read_vectors, train_vectors
+from dvs2s.paths import embedded_corpus
 
 WORDS = [f"w{i}" for i in range(30)]
 
@@ -68,6 +70,25 @@ def test_equals_a_plain_computation(seed, triples):
         expected = [max(column) for column in zip(*singles, strict=True)] or [math.nan] * 3
         assert actual == pytest.approx(expected, abs=1e-6, nan_ok=True)
     assert scores.num_scored == int(sum(not math.isnan(value) for value in scores.average))
+
+
+def test_equals_a_plain_computation_on_sentences_of_the_embedded_corpus():
+    topics = sorted(embedded_corpus().glob("*.json"))[:6]
+    said = [json.loads(topic.read_text(encoding="utf-8"))["replies"] for topic in topics]
+    sentences = [[text.lower().split() for text in replies] for replies in said]
+    words = sorted({word for group in sentences for sentence in group for word in sentence})
+    chance = np.random.default_rng(0)
+    known = {word: chance.normal(0.3, 1, 20).tolist() for word in words if chance.random() < 0.9}
+    vectors = WordVectors(list(known), np.array(list(known.values())), "drawn")
+    replies = [group[0] for group in sentences]
+    # each topic's first reply beside all replies of the next topic
+    references = [sentences[(i + 1) % len(sentences)][:5] for i in range(len(sentences))]
+    scores = embedding_scores(replies, references, vectors)
+    for i, (reply, group) in enumerate(zip(replies, references, strict=True)):
+        singles = [plain_scores(reply, reference, known) for reference in group]
+        expected = [max(column) for column in zip(*singles, strict=True)]
+        actual = [scores.average[i], scores.extrema[i], scores.greedy[i]]
+        assert actual == pytest.approx(expected, abs=1e-6)
 
 
 def test_by_hand():
