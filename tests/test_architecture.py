@@ -195,9 +195,11 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table_options": "cli.configs config errors",
         "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.rows"
         " table.studies",
-        "cli.table": "build cli.entry cli.table_options cli.table_plan cli.train data.corpus"
-        " devices errors evaluation.vectors table.* text.specials training.checkpoint training.lock"
-        " training.signals",
+        "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
+        " table.decode table.measure text.specials training.signals",
+        "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
+        " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
+        " training.lock training.signals",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
     },

@@ -5,12 +5,9 @@ and pictures. What is done stays done: the same command goes on after a kill, an
 everything is there.
 """
 
-import hashlib
 import json
 import logging
 import sys
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,19 +19,19 @@ from dvs2s.build import prepared_data
 from dvs2s.cli.entry import Interrupted, run
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.cli.table_plan import Plan, make_plan
+from dvs2s.cli.table_yardstick import file_digest, vectors_path, yardstick
 from dvs2s.cli.train import changed, saved_config, train_run
-from dvs2s.data.corpus import PairCorpus, PreparedData
+from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import check_device
 from dvs2s.errors import CheckpointError, ConfigError
-from dvs2s.evaluation.vectors import check_gensim, read_vectors, train_vectors
-from dvs2s.table.decode import Stopped, Task
-from dvs2s.table.measure import Yardstick, measure_rows
+from dvs2s.evaluation.vectors import check_gensim
+from dvs2s.table.decode import Stopped
+from dvs2s.table.measure import measure_rows
 from dvs2s.table.origin import commit, describe_configuration, machine
 from dvs2s.table.plots import check_matplotlib, plots
 from dvs2s.table.render import to_csv, to_markdown
 from dvs2s.table.result import Result
 from dvs2s.table.rows import Effort, Row, Workshop, write_whole
-from dvs2s.text.specials import SPECIALS
 from dvs2s.training.checkpoint import read_config, resolve
 from dvs2s.training.lock import RunLock
 from dvs2s.training.signals import StopSignal
@@ -52,7 +49,7 @@ def main(config: TableConfig) -> None:
     check_device(config.trainer.device, "trainer.device")
     check_matplotlib()  # what is missing is said before hours of training, not after
     if config.table.vectors:
-        _file_digest(config.table.vectors)
+        file_digest(config.table.vectors)
     else:
         check_gensim()
     if config.trainer.threads:
@@ -118,7 +115,7 @@ def make_result(config: TableConfig, plan: Plan, data: PreparedData, stop: StopS
         stop=lambda: stop.requested,
     )
     parts = [shop.table_key(), str(config.table.resamples), vectors_path(config, data).name]
-    parts += [_file_digest(config.table.vectors), plan.baseline]
+    parts += [file_digest(config.table.vectors), plan.baseline]
     key = "|".join(parts)
     if _is_current(plan, key):
         return False
@@ -162,7 +159,7 @@ def measure(
         name: [[list(answer.replies[0].tokens) for answer in file.answers()] for file in some]
         for name, some in files.items()
     }
-    stick = yardstick(config, data)
+    stick = yardstick(config, data, stop)
     with tqdm(desc="measuring", file=sys.stderr, disable=None if show else True) as bar:
 
         def advance(metrics: int) -> None:
@@ -220,57 +217,6 @@ def effort(config: TableConfig) -> Effort:
         timing_rounds=options.timing_rounds,
         device=config.trainer.device,
     )
-
-
-def yardstick(config: TableConfig, data: PreparedData) -> Yardstick:
-    """Returns what the rows are measured with; trains word vectors where none are given."""
-    words, train = data.vocabulary.words, data.split("train")
-    path = vectors_path(config, data)
-    if not config.table.vectors and not path.exists():
-        logger.info("training word vectors on the training pairs, for the embedding metrics")
-        train_vectors(_Sentences(train, words), path)
-    counts: Counter[str] = Counter()
-    for i in range(len(train)):
-        counts.update(words[id] for id in train.response(i))
-    for special in SPECIALS:
-        counts.pop(special, None)
-    return Yardstick(
-        references=Task(data, config.table.split, config.table.limit, 1).references(),
-        vectors=read_vectors(path, words[len(SPECIALS) :]),
-        counts=counts,
-        training_responses=frozenset(
-            tuple(words[id] for id in train.response(i)) for i in range(len(train))
-        ),
-    )
-
-
-def vectors_path(config: TableConfig, data: PreparedData) -> Path:
-    """Returns the file of word vectors: the one given, or the table's own for these data."""
-    own = Path(config.table.work) / f"trained-{data.fingerprint[:12]}.vec"
-    return Path(config.table.vectors) if config.table.vectors else own
-
-
-class _Sentences:
-    """Both sides of all training pairs, as words; can be gone through again."""
-
-    def __init__(self, corpus: PairCorpus, words: tuple[str, ...]) -> None:
-        self._corpus, self._words = corpus, words
-
-    def __iter__(self) -> Iterator[list[str]]:
-        for i in range(len(self._corpus)):
-            for side in (self._corpus.message(i), self._corpus.response(i)):
-                yield [self._words[id] for id in side if id >= len(SPECIALS)]
-
-
-def _file_digest(name: str) -> str:
-    """Returns the SHA-256 of a file, empty for no file."""
-    if not name:
-        return ""
-    try:
-        with open(name, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ConfigError(f"cannot read table.vectors={name}: {error.strerror}") from error
 
 
 def _mean(several: list[dict[str, float]]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.errors import ConfigError
 from dvs2s.table.rows import Row
-from dvs2s.table.studies import Variant, variants
+from dvs2s.table.studies import PARAMETERS, Variant, variants
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _study(config: TableConfig, data: PreparedData) -> Plan:
     rows = [Row(v.name, _folders(trainings, v.model), v.search, point=v.point) for v in found]
     title = f"{options.name}: {options.study}"
     results = Path(options.results) / f"study-{options.study}"
-    return Plan(trainings, rows, title, results, "", options.study)
+    return Plan(trainings, rows, title, results, "", PARAMETERS[options.study])
 
 
 def _variants(options: TableOptions, data: PreparedData) -> list[Variant]:

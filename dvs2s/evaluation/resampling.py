@@ -104,15 +104,17 @@ def _deviations(
 
 
 def _with_replacement(generator: np.random.Generator, number: int, replies: int) -> Floats:
-    counts = generator.multinomial(replies, np.full(replies, 1 / replies), size=number)
-    drawn: Floats = counts.astype(np.float64)
-    return drawn
+    rows = generator.integers(replies, size=(number, replies))
+    drawn: Floats = np.stack([np.bincount(row, minlength=replies) for row in rows])
+    return drawn.astype(np.float64)
 
 
 def _halves(generator: np.random.Generator, number: int, replies: int) -> Floats:
     """Half of the replies: its mean's variance is that of a whole sample with replacement."""
-    order = generator.random((number, replies)).argsort(axis=1)
-    drawn: Floats = (order < replies // 2).astype(np.float64)
+    half = replies // 2
+    chosen = generator.random((number, replies)).argpartition(half, axis=1)[:, :half]
+    drawn = np.zeros((number, replies))
+    np.put_along_axis(drawn, chosen, 1.0, axis=1)
     return drawn
 
 

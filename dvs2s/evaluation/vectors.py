@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dvs2s.errors import Dvs2sError
@@ -56,8 +56,9 @@ def train_vectors(
     width: int = 100,
     epochs: int = 5,
     min_count: int = 2,
-) -> None:
-    """Trains skip-gram vectors on sentences and writes them as a text file.
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Trains skip-gram vectors on sentences, writes them as a text file, and returns whether.
 
     One thread and a fixed seed, so that the same sentences give the same file.
 
@@ -67,6 +68,7 @@ def train_vectors(
         width: E, at least 1.
         epochs: at least 1.
         min_count: rarer words get no vector; at least 1.
+        stop: asked at every sentence; once it says so nothing is written.
 
     Raises:
         ValueError: a number out of range.
@@ -87,12 +89,17 @@ def train_vectors(
         model = Word2Vec(
             vector_size=width, sg=1, window=5, negative=5, min_count=min_count, workers=1, seed=1
         )
-        model.build_vocab(sentences)
+        heard = _Until(sentences, stop)
+        model.build_vocab(heard)
+        if stop():
+            return False
         if not len(model.wv):
             raise Dvs2sError(f"no word occurs {min_count} times: nothing to train vectors on")
-        model.train(sentences, total_examples=model.corpus_count, epochs=epochs)
+        model.train(heard, total_examples=model.corpus_count, epochs=epochs)
     finally:
         chatter.setLevel(level)
+    if stop():
+        return False
     partial = path.with_name(f"{path.name}.part")
     partial.parent.mkdir(parents=True, exist_ok=True)
     with partial.open("w", encoding="utf-8", newline="\n") as file:
@@ -102,3 +109,17 @@ def train_vectors(
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
+    return True
+
+
+class _Until:
+    """Sentences up to the wish to stop; an exception would leave gensim's threads waiting."""
+
+    def __init__(self, sentences: Iterable[Sequence[str]], stop: Callable[[], bool]) -> None:
+        self._sentences, self._stop = sentences, stop
+
+    def __iter__(self) -> Iterator[Sequence[str]]:
+        for sentence in self._sentences:
+            if self._stop():
+                return
+            yield sentence

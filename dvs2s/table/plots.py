@@ -63,7 +63,8 @@ def _bars(result: Result, path: Path) -> None:
             # an interval that leaves its value out would have a length below 0
             ends = [max(estimate.value - estimate.low, 0), max(estimate.high - estimate.value, 0)]
             color = "C1" if row == result.baseline else "C0"
-            axis.barh(place, estimate.value, xerr=[[ends[0]], [ends[1]]], color=color, capsize=3)
+            bar = [[ends[0]], [ends[1]]]
+            axis.barh(place, estimate.value, xerr=bar, color=color, capsize=3, zorder=2)
         axis.set_yticks(range(len(result.rows)), labels=list(reversed(result.rows)))
         axis.set_title(metric)
         axis.grid(axis="x", alpha=0.3)
@@ -79,14 +80,14 @@ def _against(result: Result, x: str, path: Path) -> None:
                 continue
             estimate = result.estimates[metric][row]
             ends = [max(estimate.value - estimate.low, 0), max(estimate.high - estimate.value, 0)]
-            axis.errorbar(place, estimate.value, yerr=[[ends[0]], [ends[1]]], fmt="o", capsize=3)
-            axis.annotate(
-                row, (place, estimate.value), textcoords="offset points", xytext=(5, 4), fontsize=7
-            )
-        axis.set_xscale("log")
+            bar = [[ends[0]], [ends[1]]]
+            axis.errorbar(place, estimate.value, yerr=bar, fmt="o", capsize=3, label=row)
+        axis.set_xlim(left=0)
         axis.set_xlabel(x)
         axis.set_title(metric)
         axis.grid(alpha=0.3)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     _save(figure, path)
 
 

@@ -142,6 +142,8 @@ def test_trained_vectors_are_the_same_again_and_know_neighbours(tmp_path):
     said = [[chance.choice(group) for _ in range(6)] for group in groups * 150]
     for name in ("one.vec", "new/two.vec"):
         train_vectors([*said, ["once"]], tmp_path / name, width=8)
+    stopped = train_vectors(said, tmp_path / "never.vec", width=8, stop=lambda: True)
+    assert not stopped and not (tmp_path / "never.vec").exists()
     assert (tmp_path / "one.vec").read_bytes() == (tmp_path / "new/two.vec").read_bytes()
     vectors = read_vectors(tmp_path / "one.vec", ["mu", "ma", "ki", "ka", "once"])
     assert "once" not in vectors
