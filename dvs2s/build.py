@@ -6,15 +6,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dvs2s.config import DataConfig, ModelConfig, ObjectiveConfig, OptimConfig, TrainConfig
-from dvs2s.data.corpus import PairCorpus, PreparedData
+from dvs2s.config import (
+    PLAIN,
+    SHORTLISTS,
+    DataConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    TrainConfig,
+)
+from dvs2s.data.corpus import PreparedData
 from dvs2s.data.loader import BucketSampler, Loader
 from dvs2s.data.options import PrepareOptions
+from dvs2s.data.pairings import SizedPairs, paired
 from dvs2s.data.prepare import is_current, prepare
 from dvs2s.errors import ConfigError
 from dvs2s.model import Dvs2sModel, ModelSizes
 from dvs2s.objectives.baselines import Baseline
 from dvs2s.objectives.cross_entropy import CrossEntropy
+from dvs2s.objectives.cvae import Cvae
 from dvs2s.objectives.dvs2s import Joint, JointOptions
 from dvs2s.objectives.prior import price_for_budget, prior_beta
 from dvs2s.objectives.row_price import RowPrice
@@ -22,6 +32,7 @@ from dvs2s.objectives.separate import Separate
 from dvs2s.objectives.word_loss import Negatives, WordLoss
 from dvs2s.objectives.words import Words
 from dvs2s.paths import embedded_corpus
+from dvs2s.shortlists import FrequencyShortlist, LexicalShortlist, Shortlist
 from dvs2s.text.torchtext_adapter import load_vectors
 from dvs2s.text.vocabulary import Vocabulary
 from dvs2s.training import schedule as schedules
@@ -80,6 +91,7 @@ def model_sizes(config: ModelConfig, vocabulary: Vocabulary) -> ModelSizes:
         bag_size=config.bag_size,
         predictor_size=config.predictor_size,
         dropout=config.dropout,
+        latent_size=config.latent_size,
     )
 
 
@@ -89,13 +101,28 @@ def new_model(config: TrainConfig, data: PreparedData) -> Dvs2sModel:
     model.output.chunk = config.trainer.logits_chunk
     if config.data.vectors:
         _set_vectors(model, Path(config.data.vectors), data.vocabulary)
-    if config.objective.kind == "cross_entropy":
+    if config.objective.kind in PLAIN:
         return model
     negatives, price = _word_rules(config.objective, data)
     form = config.objective.price_form
     beta = prior_beta(content_shares(data), negatives, price, form)  # type: ignore[arg-type]
     model.word_predictor.set_prior(beta.float())
     return model
+
+
+def new_shortlist(kind: str, data: PreparedData) -> Shortlist:
+    """Returns the shortlist ``frequency`` or ``lexical`` of the training split.
+
+    Raises:
+        ValueError: another kind.
+    """
+    match kind:
+        case "frequency":
+            return FrequencyShortlist(content_shares(data))
+        case "lexical":
+            shares, fixed = content_shares(data), data.vocabulary.num_fixed
+            return LexicalShortlist(data.split("train"), shares, num_fixed=fixed)
+    raise ValueError(f"kind must be one of {', '.join(SHORTLISTS)}, got {kind!r}")
 
 
 def content_shares(data: PreparedData) -> Tensor:
@@ -109,6 +136,9 @@ def new_objective(config: TrainConfig, model: Dvs2sModel, data: PreparedData) ->
     options = config.objective
     if options.kind == "cross_entropy":
         return CrossEntropy(model)
+    if options.kind == "cvae":
+        updates = round(options.anneal_share * config.trainer.max_updates)
+        return Cvae(model, anneal_updates=updates, bow_weight=options.bow_weight)
     negatives, price = _word_rules(options, data)
     counts = torch.from_numpy(data.response_counts[data.vocabulary.num_fixed :].copy())
     word_loss = WordLoss(negatives, counts)
@@ -150,7 +180,12 @@ def _word_rules(options: ObjectiveConfig, data: PreparedData) -> tuple[Negatives
     return negatives, price
 
 
-def loader(config: TrainConfig, corpus: PairCorpus, *, shuffle: bool = True) -> Loader:
+def training_pairs(config: TrainConfig, data: PreparedData, split: str) -> SizedPairs:
+    """Returns a split's pairs as ``data.pairing`` reads them."""
+    return paired(data.split(split), config.data.pairing)  # type: ignore[arg-type]
+
+
+def loader(config: TrainConfig, corpus: SizedPairs, *, shuffle: bool = True) -> Loader:
     """Returns length-bucketed batches of a split; the seed alone fixes their order."""
     sampler = BucketSampler(
         corpus.message_lengths,

@@ -37,6 +37,7 @@ class DataConfig:
     prepared: str = "prepared/${data.name}"
     tokenizer: str = "basic_english"
     context_turns: int = 1
+    pairing: str = "forward"
     vocabulary_size: int = 30000
     min_count: int = 1
     function_words: str = "english"
@@ -50,6 +51,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         _one_of(self, "data", "format", ("tsv", "jsonl", "dailydialog", "cornell", "smalltalk"))
         _one_of(self, "data", "tokenizer", ("basic_english", "whitespace", "char", "jieba"))
+        _one_of(self, "data", "pairing", ("forward", "reverse", "unconditional"))
         _at_least(self, "data", 1, "context_turns", "min_count", "max_message_tokens")
         _at_least(self, "data", 1, "max_response_tokens")
         _at_least(self, "data", 6, "vocabulary_size")
@@ -64,10 +66,12 @@ class ModelConfig:
     hidden_size: int = 256
     bag_size: int = 256
     predictor_size: int = 256
+    latent_size: int = 0
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
         _at_least(self, "model", 1, "embedding_size", "hidden_size", "bag_size", "predictor_size")
+        _at_least(self, "model", 0, "latent_size")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout must be at least 0 and below 1, got {self.dropout:g}")
 
@@ -87,6 +91,10 @@ class NegativesConfig:
         _at_least(self, "objective.negatives", 1, "number")
 
 
+PLAIN = ("cross_entropy", "cvae")
+"""Values of ``objective.kind`` without a word predictor, over the full vocabulary only."""
+
+
 @dataclass
 class ObjectiveConfig:
     """What is maximised."""
@@ -103,9 +111,12 @@ class ObjectiveConfig:
     price: float = 0.0
     budget: float = 0.0
     budget_rate: float = 0.05
+    anneal_share: float = 0.5
+    bow_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint", "words"))
+        _one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint", "words", "cvae"))
+        _at_least(self, "objective", 0, "bow_weight")
         _one_of(self, "objective", "estimator", ("score_function", "local_expectation"))
         _one_of(self, "objective", "baseline", ("none", "running", "leave_one_out"))
         _one_of(self, "objective", "price_form", ("logistic", "linear"))
@@ -116,10 +127,9 @@ class ObjectiveConfig:
                 f"give one of objective.price and objective.budget, got {self.price:g} and "
                 f"{self.budget:g}: a budget finds its own price"
             )
-        if not 0 <= self.pretrain_share <= 1:
-            raise ConfigError(
-                f"objective.pretrain_share must lie in 0..1, got {self.pretrain_share:g}"
-            )
+        for name in ("pretrain_share", "anneal_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"objective.{name} must lie in 0..1, got {getattr(self, name):g}")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"objective.momentum must be 0 to below 1, got {self.momentum:g}")
         scored = self.kind == "joint" and self.estimator == "score_function"
@@ -155,6 +165,10 @@ class OptimConfig:
             raise ConfigError(f"optim.lr must be above 0, got {self.lr:g}")
 
 
+SHORTLISTS = ("frequency", "lexical")
+"""Values of ``search.vocabulary`` that count the training corpus in place of asking β."""
+
+
 @dataclass
 class SearchConfig:
     """How a reply is found, and over which words."""
@@ -177,7 +191,8 @@ class SearchConfig:
     message_words: bool = True
 
     def __post_init__(self) -> None:
-        _one_of(self, "search", "vocabulary", ("size", "threshold", "full"))
+        choices = ("size", "threshold", "full", *SHORTLISTS)
+        _one_of(self, "search", "vocabulary", choices)
         _at_least(self, "search", 1, "size")
         if not 0 < self.threshold < 1:
             raise ConfigError(f"search.threshold must lie between 0 and 1, got {self.threshold:g}")
@@ -192,6 +207,11 @@ class SearchConfig:
             self.options()
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether T has ``size`` words."""
+        return self.vocabulary == "size" or self.vocabulary in SHORTLISTS
 
     def options(self) -> SearchOptions:
         """Returns the part of it that the search itself reads."""
@@ -255,7 +275,23 @@ class TrainConfig:
                 f"optim.warmup must be below trainer.max_updates = {self.trainer.max_updates} "
                 f"with optim.decay=cosine, got {self.optim.warmup}"
             )
-        if self.objective.kind == "cross_entropy" and self.search.vocabulary != "full":
+        if self.data.pairing != "forward" and self.objective.kind != "cross_entropy":
             raise ConfigError(
-                "objective.kind=cross_entropy trains no word predictor: set search.vocabulary=full"
+                f"data.pairing={self.data.pairing} makes a partner for reranking, a plain seq2seq "
+                f"model: set objective=s2sa, got objective.kind={self.objective.kind}"
+            )
+        if self.search.vocabulary in SHORTLISTS:
+            raise ConfigError(
+                f"search.vocabulary={self.search.vocabulary} is a control for a trained model: "
+                f"give it to dvs2s.cli.evaluate, not to training"
+            )
+        kind = self.objective.kind
+        if kind in PLAIN and self.search.vocabulary != "full":
+            raise ConfigError(
+                f"objective.kind={kind} trains no word predictor: set search.vocabulary=full"
+            )
+        if (kind == "cvae") != (self.model.latent_size > 0):
+            raise ConfigError(
+                f"model.latent_size above 0 and objective.kind=cvae belong together, got "
+                f"{self.model.latent_size} and {kind}: set objective=cvae, or model.latent_size=0"
             )

@@ -3,7 +3,7 @@
 With the full vocabulary it is S2SA, the plain attention seq2seq model.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dvs2s.layers.attention import Memory
 from dvs2s.layers.decoder import Decoder
 from dvs2s.layers.encoder import Encoded, Encoder
+from dvs2s.layers.latent import Gaussian, Latent
 from dvs2s.layers.output import Output
 from dvs2s.layers.word_predictor import WordPredictor
 from dvs2s.text.specials import BOS, SPECIALS
@@ -28,6 +29,7 @@ class ModelSizes:
         bag_size: width of each of the word predictor's two bags of words.
         predictor_size: D, width of the word predictor's hidden layer.
         dropout: 0 <= dropout < 1.
+        latent_size: Z, width of a latent variable; 0 for none.
     """
 
     vocabulary_size: int
@@ -37,6 +39,7 @@ class ModelSizes:
     bag_size: int
     predictor_size: int
     dropout: float = 0.0
+    latent_size: int = 0
 
     def __post_init__(self) -> None:
         if not len(SPECIALS) <= self.num_fixed < self.vocabulary_size:
@@ -48,6 +51,8 @@ class ModelSizes:
         for name in ("embedding_size", "hidden_size", "bag_size", "predictor_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.latent_size < 0:
+            raise ValueError(f"latent_size must be at least 0, got {self.latent_size}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
 
@@ -75,11 +80,42 @@ class Dvs2sModel(nn.Module):
             hidden_size=sizes.predictor_size,
             dropout=sizes.dropout,
         )
+        self.latent: Latent | None = None
+        if sizes.latent_size:
+            self.latent = Latent(2 * sizes.hidden_size, sizes.hidden_size, sizes.latent_size)
 
-    def encode(self, messages: Tensor, lengths: Tensor) -> Encoded:
-        """Encodes messages (B, S) int64 of ``lengths`` (B,) int64."""
+    def encode(self, messages: Tensor, lengths: Tensor, noise: Tensor | None = None) -> Encoded:
+        """Encodes messages (B, S) int64 of ``lengths`` (B,) int64, ready to be answered.
+
+        Args:
+            messages, lengths: as said.
+            noise: (B, Z) float, standard normal, draws the latent variable from its prior; None
+                for the prior's mean. Without a latent variable it is not looked at.
+        """
+        encoded = self.read(messages, lengths)
+        if self.latent is None:
+            return encoded
+        prior = self.prior(encoded)
+        return self.given(encoded, prior.mean if noise is None else prior.sample(noise))
+
+    def read(self, messages: Tensor, lengths: Tensor) -> Encoded:
+        """Encodes messages and leaves a latent variable open."""
         encoded: Encoded = self.encoder(self.embedding(messages), messages, lengths)
         return encoded
+
+    def prior(self, encoded: Encoded) -> Gaussian:
+        """Returns p(z | x) of a model with a latent variable."""
+        prior: Gaussian = self._latent().prior(encoded.final)
+        return prior
+
+    def given(self, encoded: Encoded, z: Tensor) -> Encoded:
+        """Returns the encoded messages with the latent variable at ``z`` (B, Z) float."""
+        return replace(encoded, offset=self._latent().start(z))
+
+    def _latent(self) -> Latent:
+        if self.latent is None:
+            raise ValueError("the model has no latent variable: set model.latent_size above 0")
+        return self.latent
 
     def predict_words(self, encoded: Encoded) -> Tensor:
         """Returns the logits of β, (B, C) float, content word ``num_fixed + i`` at place i."""

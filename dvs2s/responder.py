@@ -1,7 +1,7 @@
 """A loaded checkpoint that answers text with text: all that a front end needs to know."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply, WordsOnDemand
-from dvs2s.config import SearchConfig, TrainConfig
+from dvs2s.config import PLAIN, SHORTLISTS, SearchConfig, TrainConfig
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.decoding.search import Hypothesis, search
 from dvs2s.decoding.session import Session
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
 from dvs2s.selection import Selector, check_size
+from dvs2s.shortlists import Shortlist
 from dvs2s.text.specials import SEP, SPECIALS
 from dvs2s.text.tokenizer import get_tokenizer
 from dvs2s.text.vocabulary import Vocabulary
@@ -36,6 +37,7 @@ class Responder:
         config: the one that the model was trained with.
         device: where to run.
         source: the checkpoint's folder, for messages to people.
+        shortlists: what ``search.vocabulary=frequency`` and ``lexical`` choose from, by name.
 
     Raises:
         ValueError: the model has another number of words than the vocabulary.
@@ -49,6 +51,7 @@ class Responder:
         *,
         device: str = "cpu",
         source: Path | None = None,
+        shortlists: Mapping[str, Shortlist] | None = None,
     ) -> None:
         if model.sizes.vocabulary_size != len(vocabulary):
             raise ValueError(
@@ -58,13 +61,14 @@ class Responder:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self.vocabulary, self.config, self.source = vocabulary, config, source
+        self.shortlists = dict(shortlists or {})
         self.selector = Selector(vocabulary, self.device)
         self._tokenizer = get_tokenizer(vocabulary.tokenizer)
 
     @property
     def has_word_predictor(self) -> bool:
         """Whether the model was trained to choose words; a plain seq2seq model was not."""
-        return self.config.objective.kind != "cross_entropy"
+        return self.config.objective.kind not in PLAIN
 
     def search_config(self, **overrides: Any) -> SearchConfig:
         """Returns the checkpoint's search settings with some replaced.
@@ -76,7 +80,13 @@ class Responder:
                 smaller than the special and function words.
         """
         config = replace(self.config.search, **overrides)
-        if config.vocabulary != "full" and not self.has_word_predictor:
+        if config.vocabulary in SHORTLISTS and config.vocabulary not in self.shortlists:
+            raise ValueError(
+                f"search.vocabulary={config.vocabulary} counts the training corpus, which is not "
+                f"here: use dvs2s.cli.evaluate, which has it, or search.vocabulary=size"
+            )
+        is_predicted = config.vocabulary not in ("full", *SHORTLISTS)
+        if is_predicted and not self.has_word_predictor:
             raise ValueError(
                 f"search.vocabulary={config.vocabulary} needs a word predictor, which this plain "
                 f"seq2seq model lacks: use search.vocabulary=full"
@@ -143,17 +153,18 @@ class Responder:
         """Answers messages that are ids already; arguments as of ``answers``."""
         config, size = search_config or self.search_config(), len(batch)
         watch = _Watch(self.device)
+        seeds = [0] * size if input_seeds is None else input_seeds
         with watch.stage("encode"):
-            encoded = self.model.encode(batch.messages, batch.message_lengths)
+            noise = self._noise(config.seed, seeds)
+            encoded = self.model.encode(batch.messages, batch.message_lengths, noise)
         with watch.stage("predict"):
-            log_odds = self.log_odds(encoded)
+            log_odds = self.log_odds(encoded, config)
         with watch.stage("select"):
             allowed = self._membership(allow).expand(size, -1) if allow else None
             vocab = self.selector(config, log_odds, batch.messages, allowed)
         with watch.stage("search"):
             forbidden = self._membership(forbid) if forbid else None
             session = Session(self.model, encoded, vocab, forbidden=forbidden)
-            seeds = [0] * size if input_seeds is None else input_seeds
             found = search(session, config.options(), input_seeds=seeds)
         beta = log_odds.sigmoid().cpu().numpy()
         rows = [vocab.row(index) for index in range(size)]
@@ -166,13 +177,28 @@ class Responder:
             for i in range(size)
         ]
 
-    def log_odds(self, encoded: Encoded) -> Tensor:
-        """Returns the logits of β; for a model without word prediction every word is certain."""
+    def log_odds(self, encoded: Encoded, config: SearchConfig) -> Tensor:
+        """Returns what T is chosen by: the logits of β, or those of a shortlist, (B, C) float.
+
+        For a model without word prediction every word is certain.
+        """
+        if config.vocabulary in SHORTLISTS:
+            return self.shortlists[config.vocabulary](encoded.messages)
         if self.has_word_predictor:
             return self.model.predict_words(encoded)
         return encoded.final.new_full(
             (encoded.final.shape[0], self.vocabulary.num_content), float("inf")
         )
+
+    def _noise(self, seed: int, input_seeds: Sequence[int]) -> Tensor | None:
+        """Returns what draws each input's latent variable, (B, Z); None for a model without."""
+        if self.model.latent is None:
+            return None
+        draws = [
+            np.random.default_rng([seed, own]).standard_normal(self.model.latent.size)
+            for own in input_seeds
+        ]
+        return torch.from_numpy(np.array(draws, dtype=np.float32)).to(self.device)
 
     def batch(self, messages: Sequence[Message]) -> Batch:
         """Returns the messages as ids, on the model's device."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from dvs2s.answer import Answer
-from dvs2s.config import SearchConfig
+from dvs2s.config import SHORTLISTS, SearchConfig
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.data.corpus import PairCorpus, PreparedData
 from dvs2s.dynamic_vocab import DynamicVocab
@@ -20,7 +20,13 @@ from dvs2s.validation import count_recall, new_recall
 
 Advance = Callable[[int], object]
 
-PAPER_NAMES = {"cross_entropy": "S2SA", "separate": "S-DVS2S", "joint": "DVS2S", "words": "words"}
+PAPER_NAMES = {
+    "cross_entropy": "S2SA",
+    "cvae": "CVAE",
+    "separate": "S-DVS2S",
+    "joint": "DVS2S",
+    "words": "words",
+}
 """What the paper calls the models of each ``objective.kind``."""
 
 
@@ -74,8 +80,8 @@ def score(
         )
     corpus = data.split(split)
     count = min(limit or len(corpus), len(corpus))
-    places = _grouped(corpus, count)
-    metrics = _likelihood(responder, data, corpus, count, search, batch_size, advance)
+    places = grouped(corpus, count)
+    metrics = likelihood(responder, data, corpus, count, search, batch_size, advance)
     firsts = [group[0] for group in places]
     answers, seconds = _answers(responder, corpus, firsts, search, batch_size, advance)
     decode = responder.vocabulary.decode
@@ -96,7 +102,7 @@ def score(
     return Scored(report, messages, references, answers)
 
 
-def _grouped(corpus: PairCorpus, count: int) -> list[list[int]]:
+def grouped(corpus: PairCorpus, count: int) -> list[list[int]]:
     """Returns the pairs of each different message, in order of appearance."""
     groups: dict[bytes, list[int]] = {}
     for i in range(count):
@@ -129,7 +135,7 @@ def _answers(
 
 
 @torch.inference_mode()
-def _likelihood(
+def likelihood(
     responder: Responder,
     data: PreparedData,
     corpus: PairCorpus,
@@ -167,7 +173,7 @@ class _Sums:
         model = responder.model
         encoded = model.encode(batch.messages, batch.message_lengths)
         hidden = model.unroll(encoded, batch.responses)
-        vocab = responder.selector(search, responder.log_odds(encoded), batch.messages)
+        vocab = responder.selector(search, responder.log_odds(encoded, search), batch.messages)
         member = vocab.membership()
         inside = member.gather(1, batch.responses) & batch.response_mask  # (B, T)
         both = torch.stack([torch.ones_like(member), member], dim=1)  # (B, 2, V)
@@ -186,6 +192,7 @@ class _Sums:
 
 def _describe(search: SearchConfig) -> str:
     size = {"size": f"|T| = {search.size}", "threshold": f"β ≥ {search.threshold:g}"}
+    size |= {kind: f"{kind} shortlist, |T| = {search.size}" for kind in SHORTLISTS}
     words = size.get(search.vocabulary, "full vocabulary")
     kind = f"beam {search.beam}" if search.kind == "beam" else search.kind
     return f"{kind}, {words}"

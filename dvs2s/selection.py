@@ -14,7 +14,7 @@ def check_size(search: SearchConfig, vocabulary: Vocabulary) -> None:
     Raises:
         ValueError: it has not.
     """
-    if search.vocabulary == "size" and search.size < vocabulary.num_fixed:
+    if search.is_sized and search.size < vocabulary.num_fixed:
         raise ValueError(
             f"search.size must be at least the {vocabulary.num_fixed} special and function words "
             f"that are always in, got {search.size}: set search.size={vocabulary.num_fixed} or more"
@@ -45,7 +45,7 @@ class Selector:
 
         Args:
             search: size or threshold, selection exponent, message words.
-            log_odds: (B, C) float, logits of β.
+            log_odds: (B, C) float, logits of β, or a shortlist's.
             messages: (B, S) int64, padded with 0.
             allow: (B, V) bool, further words that come in; None for none.
 
@@ -53,7 +53,7 @@ class Selector:
             ValueError: a size below the number of special and function words.
         """
         batch, total = log_odds.shape[0], len(self._vocabulary)
-        if search.vocabulary == "full" or (search.vocabulary == "size" and search.size >= total):
+        if search.vocabulary == "full" or (search.is_sized and search.size >= total):
             return DynamicVocab.full(batch, total, log_odds.device)
         include = torch.zeros(batch, total, dtype=torch.bool, device=log_odds.device)
         if search.message_words:
@@ -63,7 +63,7 @@ class Selector:
         return select_words(
             log_odds,
             num_fixed=self._vocabulary.num_fixed,
-            size=search.size if search.vocabulary == "size" else None,
+            size=search.size if search.is_sized else None,
             threshold=search.threshold if search.vocabulary == "threshold" else None,
             penalty=search.alpha * self._log_frequency if search.alpha else None,
             include=include,

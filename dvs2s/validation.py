@@ -5,10 +5,10 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from dvs2s.build import loader
+from dvs2s.build import loader, training_pairs
 from dvs2s.config import TrainConfig
 from dvs2s.data.batch import Batch, make_batch
-from dvs2s.data.corpus import PairCorpus, PreparedData
+from dvs2s.data.corpus import PreparedData
 from dvs2s.decoding.search import SearchOptions, search
 from dvs2s.decoding.session import Session
 from dvs2s.dynamic_vocab import DynamicVocab
@@ -72,7 +72,8 @@ class Validation:
         if "valid" not in data.splits:
             logger.warning("no valid split: the training split is measured; set data.valid")
         self._device = torch.device(config.trainer.device)
-        self._corpus: PairCorpus = data.split("valid" if "valid" in data.splits else "train")
+        split = "valid" if "valid" in data.splits else "train"
+        self._corpus = training_pairs(config, data, split)
         self._selector = Selector(data.vocabulary, self._device)
 
     def __call__(self) -> dict[str, float]:

@@ -48,6 +48,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "layers": "",
         "layers.encoder": "",
         "layers.attention": "",
+        "layers.latent": "",
         "objectives": "",
         "objectives.terms": "",
         "objectives.gold": "",
@@ -60,6 +61,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "decoding.options": "",
         "decoding.ordering": "",
         "decoding.protocol": "",
+        "decoding.mmi": "",
         "decoding.table": "",
         "decoding.constraints": "decoding.options decoding.protocol",
         "decoding.rollout": "decoding.constraints decoding.options decoding.protocol",
@@ -71,6 +73,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "decoding.search": "decoding.beam decoding.greedy decoding.options decoding.protocol"
         " decoding.sampling",
         "evaluation": "",
+        "evaluation.vectors": "errors evaluation.embeddings text.torchtext_adapter",
+        "evaluation.resampling": "evaluation.measures",
         "evaluation.*": "",
         "training": "",
         "training.seeds": "",
@@ -129,6 +133,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.prepare": "errors data.arrays data.corpus data.folder data.manifest data.options"
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
+        "data.pairings": "data.loader text.specials",
         "layers.decoder": "layers.attention layers.encoder",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
@@ -155,9 +160,12 @@ TIERS: tuple[dict[str, str], ...] = (
         " serving.streaming serving.wire",
         "serving.reply_route": "serving.client serving.schemas serving.services"
         " serving.streaming serving.wire",
+        "shortlists": "data.corpus text.specials",
     },
     {  # 3: what uses the network: objectives, and the step function of search
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
+        "objectives.cvae": "data.batch layers.encoder layers.latent model objectives.cross_entropy"
+        " objectives.terms",
         "objectives.word_terms": "data.batch layers.encoder model objectives.gold"
         " objectives.row_price objectives.word_loss",
         "objectives.separate": "data.batch model objectives.cross_entropy"
@@ -170,10 +178,11 @@ TIERS: tuple[dict[str, str], ...] = (
         "decoding.session": "dynamic_vocab ops layers.attention layers.encoder model text.specials",
     },
     {  # 4: options become objects; text in, text out
-        "build": "config errors paths model data.corpus data.loader data.options data.prepare"
-        " objectives.* text.torchtext_adapter text.vocabulary training.schedule",
+        "build": "config errors paths model data.corpus data.loader data.options data.pairings"
+        " data.prepare"
+        " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer config data.batch decoding.search decoding.session layers.encoder"
-        " model selection text.specials text.tokenizer text.vocabulary",
+        " model selection shortlists text.specials text.tokenizer text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
         "loading": "build config devices errors model responder text.vocabulary"
@@ -185,8 +194,33 @@ TIERS: tuple[dict[str, str], ...] = (
         " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
         "serving.worker": "config devices errors loading model responder serving.generation"
         " serving.schedule serving.wire",
+        "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
+        "annotation": "",
+        "annotation.criteria": "",
+        "annotation.agreement": "",
+        "annotation.sheet": "errors",
+        "annotation.store": "annotation.criteria errors",
+        "annotation.summary": "annotation.*",
+        "annotation.page": "annotation.criteria",
+        "annotation.server": "annotation.page annotation.sheet annotation.store",
+        "table": "",
+        "table.replies": "answer errors",
+        "table.decode": "answer config data.batch data.corpus decoding.mmi reranking responder"
+        " scoring table.replies",
+        "table.tuning": "answer decoding.mmi evaluation.measures",
+        "table.timing": "table.decode",
+        "table.measure": "evaluation.bleu evaluation.embeddings evaluation.entropy"
+        " evaluation.measures evaluation.resampling",
+        "table.result": "evaluation.resampling table.timing",
+        "table.render": "evaluation.resampling table.result",
+        "table.plots": "errors table.result",
+        "table.studies": "table.result",
+        "table.origin": "config",
+        "table.rows": "build config data.corpus decoding.mmi errors loading reranking responder"
+        " shortlists table.decode table.replies table.result table.timing table.tuning"
+        " training.checkpoint",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
@@ -201,6 +235,16 @@ TIERS: tuple[dict[str, str], ...] = (
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
         " errors evaluation.report responder scoring",
+        "cli.annotate_options": "errors",
+        "cli.annotate": "annotation.* cli.annotate_options cli.entry errors training.lock",
+        "cli.table_options": "cli.configs config errors",
+        "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.rows"
+        " table.studies",
+        "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
+        " table.decode table.measure text.specials training.signals",
+        "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
+        " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
+        " training.lock training.signals",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",

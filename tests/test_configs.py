@@ -11,8 +11,10 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig, ServeConfig
 from dvs2s.cli.entry import as_schema, suggest
+from dvs2s.cli.table_options import TableConfig
 from dvs2s.config import TrainConfig
 from dvs2s.errors import ConfigError
 from dvs2s.loading import train_config
@@ -25,6 +27,8 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "prepare": PrepareConfig,
     "serve": ServeConfig,
+    "table": TableConfig,
+    "annotate": AnnotateConfig,
 }
 GROUPS = {
     "train": ("data", "model", "objective", "optim", "search", "trainer"),
@@ -121,7 +125,7 @@ def test_every_objective_runs_in_every_experiment(experiment: str, objective: st
     )
     own = leaves(CONF / "objective" / f"{objective}.yaml", "objective")
     assert config.objective.kind == own["objective.kind"]
-    assert (config.search.vocabulary == "full") == (objective == "s2sa")
+    assert (config.search.vocabulary == "full") == (objective in ("s2sa", "cvae"))
 
 
 OUT_OF_RANGE = [
@@ -147,6 +151,10 @@ OUT_OF_RANGE = [
     ("objective.num_samples", 0, "at least 1"),
     ("trainer.logits_chunk", -1, "at least 0"),
     ("objective.estimator", "reinforce", "one of score_function, local_expectation"),
+    ("objective.anneal_share", 2.0, "0..1"),
+    ("objective.bow_weight", -1.0, "at least 0"),
+    ("model.latent_size", -1, "at least 0"),
+    ("model.latent_size", 8, "set objective=cvae, or model.latent_size=0"),
     ("objective.budget", -1.0, "at least 0"),
     ("objective.price", 2.0, "one of objective.price and objective.budget"),
     ("objective.budget_rate", math.nan, "at least 0"),
@@ -167,7 +175,10 @@ OUT_OF_RANGE = [
     ("search.temperature", 0.0, "above 0"),
     ("search.top_p", 1.5, "above 0 and at most 1"),
     ("search.length_penalty", math.inf, "a finite number"),
-    ("search.vocabulary", "half", "one of size, threshold, full"),
+    ("search.vocabulary", "half", "one of size, threshold, full, frequency, lexical"),
+    ("data.pairing", "sideways", "one of forward, reverse, unconditional"),
+    ("data.pairing", "reverse", "set objective=s2sa"),
+    ("search.vocabulary", "lexical", "give it to dvs2s.cli.evaluate, not to training"),
     ("search.size", 0, "at least 1"),
     ("search.threshold", 1.0, "between 0 and 1"),
     ("trainer.max_updates", 0, "at least 1"),
@@ -208,6 +219,10 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("evaluate", "split", "dev"),
         ("evaluate", "limit", -1),
         ("chat", "show_words", -1),
+        ("table", "table.resamples", 1),
+        ("annotate", "mode", "judge"),
+        ("annotate", "port", -1),
+        ("table", "table.split", "dev"),
     ],
 )
 def test_the_other_commands_check_their_options_too(name: str, option: str, value: Any) -> None:
@@ -226,6 +241,7 @@ def test_the_other_commands_check_their_options_too(name: str, option: str, valu
         ("train", "experimnet=paper", "experiment"),
         ("train", "+trainer.sede=3", "trainer.seed"),
         ("prepare", "data.rot=x", "data.root"),
+        ("table", "table.seed=[0]", "table.seeds"),
         ("chat", "search.beem=3", "search.beam"),
         ("generate", "inptu=x", "input"),
         ("evaluate", "checkpont=x", "checkpoint"),
@@ -234,7 +250,8 @@ def test_the_other_commands_check_their_options_too(name: str, option: str, valu
 def test_a_misspelt_option_names_the_nearest(name: str, misspelt: str, nearest: str) -> None:
     key = misspelt.lstrip("+").split("=")[0]
     with pytest.raises(ConfigError) as caught:
-        suggest(name, ["experiment=paper", misspelt] if name == "train" else [misspelt])
+        trains = name in ("train", "table")
+        suggest(name, ["experiment=paper", misspelt] if trains else [misspelt])
     assert str(caught.value) == f"there is no option {key!r}: did you mean {nearest!r}?"
 
 

@@ -21,8 +21,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig, ServeConfig
 from dvs2s.cli.entry import as_schema, suggest
+from dvs2s.cli.table_options import TableOptions
 from dvs2s.config import TrainConfig
 from dvs2s.errors import ConfigError
 from dvs2s.paths import config_folder
@@ -244,6 +246,13 @@ def test_serving_page_lists_every_option_of_the_server() -> None:
     text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(server\.\w+)` \|", text, flags=re.MULTILINE))
     assert listed == {name for name in option_names(ServeConfig) if name.startswith("server.")}
+
+
+def test_table_page_lists_every_option() -> None:
+    text = (ROOT / "docs" / "table.md").read_text(encoding="utf-8")
+    listed = {word for span in spans(text) for word in span.split()}
+    names = option_names(TableOptions, "table.") - {"table.values"} | option_names(AnnotateConfig)
+    assert not sorted(names - listed), "options that docs/table.md does not explain"
 
 
 def make_targets(text: str) -> set[str]:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dvs2s.build import prepared_data
+from dvs2s.build import new_shortlist, prepared_data
 from dvs2s.cli.configs import EvaluateConfig
 from dvs2s.cli.entry import run
 from dvs2s.cli.output import open_output
 from dvs2s.cli.runtime import open_responder
-from dvs2s.config import SearchConfig
+from dvs2s.config import SHORTLISTS, SearchConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.errors import DataError
 from dvs2s.evaluation.report import to_text
@@ -23,7 +23,6 @@ from dvs2s.scoring import Scored, score
 def main(config: EvaluateConfig) -> None:
     """Prints a table for people; writes JSON and replies where asked."""
     responder = open_responder(config)
-    search = responder.search_config(**config.search.given())
     source = responder.config.data
     source.root = config.data_root or source.root
     # what is there is used as it is: preparing again could take the run its data away
@@ -31,6 +30,10 @@ def main(config: EvaluateConfig) -> None:
     data = PreparedData.open(folder) if folder.is_dir() else prepared_data(source, progress=True)
     if config.split not in data.splits:
         raise DataError(f"{data.folder} has no split {config.split}: it has {data.splits}")
+    if config.search.vocabulary in SHORTLISTS:
+        kind = config.search.vocabulary
+        responder.shortlists[kind] = new_shortlist(kind, data)
+    search = responder.search_config(**config.search.given())
     with ExitStack() as files:  # opened first: a bad name must not cost the whole evaluation
         report = config.out and files.enter_context(open_output("out", config.out))
         replies = config.replies and files.enter_context(open_output("replies", config.replies))

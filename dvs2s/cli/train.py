@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from dvs2s.build import loader, new_model, new_objective, new_optimizer, prepared_data
+from dvs2s.build import (
+    loader,
+    new_model,
+    new_objective,
+    new_optimizer,
+    prepared_data,
+    training_pairs,
+)
 from dvs2s.cli.entry import Interrupted, run
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
@@ -80,7 +87,7 @@ def train_run(config: TrainConfig, run_dir: Path) -> Outcome:
     with Tracker(run_dir, update=update) as tracker:
         return train(
             objective,
-            _OnDevice(loader(config, data.split("train")), trainer.device),
+            _OnDevice(loader(config, training_pairs(config, data, "train")), trainer.device),
             optimizer,
             schedule,
             options=_loop_options(config),
@@ -126,6 +133,8 @@ def _resumed(
 def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Returns the options, with both values, that forbid continuing ``old`` as ``new``."""
     found = []
+    # an option younger than the checkpoint had, in effect, its default
+    defaults = asdict(TrainConfig())
     if old["fingerprints"] != new["fingerprints"]:
         found.append("the corpus or its vocabulary")
     for group, options in new["train"].items():
@@ -133,7 +142,7 @@ def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         if free is None:
             continue
         for name, value in options.items():
-            before = old["train"].get(group, {}).get(name)
+            before = old["train"].get(group, {}).get(name, defaults[group].get(name))
             if name not in free and before != value:
                 found.append(f"{group}.{name} ({before} before, {value} now)")
     return found

@@ -43,7 +43,8 @@ class Decoder(nn.Module):
     def initial_state(self, encoded: Encoded) -> Tensor:
         """Returns s_0 (B, H) float."""
         words = encoded.embedded.sum(1) / encoded.mask.sum(1, keepdim=True)  # (B, E)
-        return torch.tanh(self.start(torch.cat([encoded.final, words], dim=-1)))
+        start: Tensor = self.start(torch.cat([encoded.final, words], dim=-1))
+        return torch.tanh(start if encoded.offset is None else start + encoded.offset)
 
     def step(self, embedded: Tensor, state: Tensor, memory: Memory) -> Tensor:
         """Returns the next states.

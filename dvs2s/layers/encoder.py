@@ -17,6 +17,8 @@ class Encoded:
         mask: (B, S) bool, True on words.
         final: (B, 2·H) float, the last forward and the first backward state.
         messages: (B, S) int64, the words that were encoded, 0 at padding.
+        offset: (B, H) float, what a latent variable adds to the decoder's first state; None for a
+            model without one.
     """
 
     states: Tensor
@@ -24,6 +26,7 @@ class Encoded:
     mask: Tensor
     final: Tensor
     messages: Tensor
+    offset: Tensor | None = None
 
 
 class Encoder(nn.Module):

@@ -1,0 +1,1 @@
+"""People's judgement of replies: blinded sheets, a web page, crash-safe labels, agreement."""

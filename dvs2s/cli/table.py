@@ -1,0 +1,262 @@
+"""The paper's table on a corpus: ``python -m dvs2s.cli.table experiment=dailydialog``.
+
+Trains what is not trained, answers what is not answered, measures, and writes Markdown, CSV, JSON
+and pictures. What is done stays done: the same command goes on after a kill, and does nothing when
+everything is there.
+"""
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dvs2s.build import prepared_data
+from dvs2s.cli.entry import Interrupted, run
+from dvs2s.cli.table_options import TableConfig
+from dvs2s.cli.table_plan import Plan, make_plan
+from dvs2s.cli.table_yardstick import file_digest, vectors_path, yardstick
+from dvs2s.cli.train import changed, saved_config, train_run
+from dvs2s.data.corpus import PreparedData
+from dvs2s.devices import check_device
+from dvs2s.errors import CheckpointError, ConfigError
+from dvs2s.evaluation.vectors import check_gensim
+from dvs2s.table.decode import Stopped
+from dvs2s.table.measure import measure_rows
+from dvs2s.table.origin import commit, describe_configuration, machine
+from dvs2s.table.plots import check_matplotlib, plots
+from dvs2s.table.render import to_csv, to_markdown
+from dvs2s.table.result import Result
+from dvs2s.table.rows import Effort, Row, Workshop, write_whole
+from dvs2s.training.checkpoint import read_config, resolve
+from dvs2s.training.lock import RunLock
+from dvs2s.training.signals import StopSignal
+
+logger = logging.getLogger("dvs2s")
+_FINISHED = "finished.json"
+
+
+def main(config: TableConfig) -> None:
+    """Makes the table, or says that it is there.
+
+    Raises:
+        Interrupted: a signal came; what is done is kept.
+    """
+    check_device(config.trainer.device, "trainer.device")
+    check_matplotlib()  # what is missing is said before hours of training, not after
+    if config.table.vectors:
+        file_digest(config.table.vectors)
+    else:
+        check_gensim()
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    data = prepared_data(config.data, progress=config.trainer.progress != "none")
+    if config.table.split not in data.splits:
+        raise ConfigError(
+            f"table.split must be one of {', '.join(data.splits)}, got {config.table.split!r}"
+        )
+    plan = make_plan(config, data)
+    with RunLock(Path(config.table.work)):
+        train_missing(plan, data)
+        with StopSignal() as stop:
+            try:
+                made = make_result(config, plan, data, stop)
+            except Stopped:
+                raise Interrupted(
+                    f"interrupted, what is done is in {config.table.work}: "
+                    f"the same command continues"
+                ) from None
+    print(f"{plan.results}: {'written' if made else 'up to date, nothing to do'}")
+
+
+def train_missing(plan: Plan, data: PreparedData) -> None:
+    """Trains every run that has not come to its end.
+
+    Raises:
+        Interrupted: a signal came; the run's state is saved.
+        CheckpointError: a run that is there was trained otherwise.
+    """
+    for (model, seed), config in plan.trainings.items():
+        folder = Path(config.trainer.run)
+        if (folder / _FINISHED).exists():
+            differences = changed(read_config(resolve(folder, "last")), saved_config(config, data))
+            if differences:
+                raise CheckpointError(
+                    f"{folder} holds another run of {model}: it differs in "
+                    f"{', '.join(differences)}; choose another table.name, or remove the folder"
+                )
+            continue
+        logger.info("%s, seed %d", model, seed)
+        with RunLock(folder):
+            outcome = train_run(config, folder)
+        if outcome.reason == "interrupted":
+            raise Interrupted(
+                f"interrupted at update {outcome.update} of {model}, seed {seed}: "
+                f"the same command continues"
+            )
+        write_whole(folder / _FINISHED, json.dumps(asdict(outcome)))
+
+
+def make_result(config: TableConfig, plan: Plan, data: PreparedData, stop: StopSignal) -> bool:
+    """Writes the result unless it is up to date; returns whether it did.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    shop = Workshop(
+        plan.rows,
+        data,
+        Path(config.table.work),
+        effort(config),
+        stop=lambda: stop.requested,
+    )
+    parts = [shop.table_key(), str(config.table.resamples), vectors_path(config, data).name]
+    parts += [file_digest(config.table.vectors), plan.baseline]
+    key = "|".join(parts)
+    if _is_current(plan, key):
+        return False
+    answer_all(plan, shop, show=config.trainer.progress != "none")
+    result = measure(config, plan, data, shop=shop, key=key, stop=stop)
+    if stop.requested:
+        raise Stopped
+    write(plan, result)
+    return True
+
+
+def answer_all(plan: Plan, shop: Workshop, *, show: bool) -> None:
+    """Makes all replies that are missing."""
+    seeds = [(row, seed) for row in plan.rows for seed in range(len(row.runs))]
+    total = len(seeds) * shop.num_messages()
+    with tqdm(total=total, unit=" replies", file=sys.stderr, disable=None if show else True) as bar:
+        for row, seed in seeds:
+            bar.set_description(f"{row.name} {seed}")
+            shop.answer(row, seed, advance=bar.update)
+            shop.export(row, seed)
+
+
+def measure(
+    config: TableConfig,
+    plan: Plan,
+    data: PreparedData,
+    *,
+    shop: Workshop,
+    key: str,
+    stop: StopSignal,
+) -> Result:
+    """Returns the numbers of all rows, timed and with their origin.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    options, show = config.table, config.trainer.progress != "none"
+    seeds = range(len(options.seeds))
+    files = {row.name: [shop.file(row, seed) for seed in seeds] for row in plan.rows}
+    replies = {
+        name: [[list(answer.replies[0].tokens) for answer in file.answers()] for file in some]
+        for name, some in files.items()
+    }
+    stick = yardstick(config, data, stop)
+    with tqdm(desc="measuring", file=sys.stderr, disable=None if show else True) as bar:
+
+        def advance(metrics: int) -> None:
+            bar.update(metrics)
+            if stop.requested:
+                raise Stopped
+
+        estimates = measure_rows(
+            replies,
+            stick,
+            baseline=plan.baseline,
+            num_resamples=options.resamples,
+            advance=advance,
+        )
+    first = plan.rows[0].name
+    plain = {name: _mean([file.metrics() for file in some]) for name, some in files.items()}
+    for row in plain.values():
+        row.setdefault("mean |T|", float(len(data.vocabulary)))
+    return Result(
+        name=plan.title,
+        key=key,
+        baseline=plan.baseline or first,
+        estimates=estimates,
+        plain=plain,
+        times=shop.time(plan.baseline or first),
+        notes=stick.notes(replies[first][0]),
+        origin=_origin(config, plan, data),
+        parameter=plan.parameter,
+        points={row.name: row.point for row in plan.rows if row.point},
+    )
+
+
+def write(plan: Plan, result: Result) -> None:
+    """Writes all files of a result; table.json last, by which it is known to be complete."""
+    drawings = plots(result)
+    pictures = "\n\n".join(f"![{name}]({name})" for name in drawings)
+    write_whole(plan.results / "table.md", f"{to_markdown(result)}\n{pictures}\n")
+    write_whole(plan.results / "table.csv", to_csv(result))
+    for name, draw in drawings.items():
+        partial = plan.results / f"{name}.part"
+        draw(partial)
+        partial.replace(plan.results / name)
+    write_whole(plan.results / "table.json", result.to_json() + "\n")
+
+
+def effort(config: TableConfig) -> Effort:
+    """Returns how much the options ask for."""
+    options = config.table
+    return Effort(
+        split=options.split,
+        limit=options.limit,
+        batch_size=options.batch_size,
+        tune_messages=options.tune_messages,
+        timing_messages=options.timing_messages,
+        timing_rounds=options.timing_rounds,
+        device=config.trainer.device,
+    )
+
+
+def _mean(several: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(one[name] for one in several) / len(several) for name in several[0]}
+
+
+def _is_current(plan: Plan, key: str) -> bool:
+    path = plan.results / "table.json"
+    if not path.exists():
+        return False
+    try:
+        return bool(json.loads(path.read_bytes())["key"] == key)
+    except (ValueError, KeyError, TypeError):
+        logger.warning("%s is damaged and is written anew", path)
+        return False
+
+
+def _origin(config: TableConfig, plan: Plan, data: PreparedData) -> dict[str, Any]:
+    manifest = data.manifest
+    return {
+        "commit": commit(),
+        "seeds": list(config.table.seeds),
+        "data": f"{config.data.name}, fingerprint {data.fingerprint[:16]}, "
+        f"{len(data.vocabulary)} words, {manifest.splits['train'].pairs} training pairs",
+        "split": f"{config.table.split}, limit {config.table.limit or 'none'}",
+        "resamples": config.table.resamples,
+        **machine(config.trainer.device),
+        "rows": {row.name: _about(row) for row in plan.rows},
+        "configurations": {
+            f"{model}-{seed}": describe_configuration(training)
+            for (model, seed), training in plan.trainings.items()
+        },
+    }
+
+
+def _about(row: Row) -> str:
+    ranked = f", ranked again: {row.rerank}" if row.rerank else ""
+    settings = " ".join(f"{name}={value}" for name, value in row.search.items())
+    return f"{row.runs[0].name.rpartition('-')[0]} {settings}{ranked}"
+
+
+if __name__ == "__main__":
+    run("table", TableConfig, main)

@@ -1,0 +1,1 @@
+"""The paper's table: rows decoded, scored, timed and written down."""

@@ -1,0 +1,285 @@
+"""Trained runs become replies, replies become a result. Every step is kept and not made twice."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dvs2s.build import new_shortlist
+from dvs2s.config import SHORTLISTS
+from dvs2s.data.corpus import PreparedData
+from dvs2s.decoding.mmi import Kind, Weights
+from dvs2s.errors import DataError
+from dvs2s.loading import load
+from dvs2s.reranking import Partner
+from dvs2s.responder import Responder
+from dvs2s.shortlists import Shortlist
+from dvs2s.table.decode import Advance, Speaker, Stopped, Task, decode, rerank
+from dvs2s.table.replies import ReplyFile
+from dvs2s.table.result import Point
+from dvs2s.table.timing import Times, time_rows
+from dvs2s.table.tuning import tune
+from dvs2s.training.checkpoint import read_config, resolve
+
+logger = logging.getLogger("dvs2s")
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Args:
+        name: of the row.
+        runs: one run's folder a seed.
+        search: settings other than the checkpoint's.
+        rerank: how the n-best list is ranked again; None for not at all.
+        partners: for ``rerank`` one run's folder a seed.
+        point: its place in a study.
+    """
+
+    name: str
+    runs: tuple[Path, ...]
+    search: Mapping[str, Any] = field(default_factory=dict)
+    rerank: Kind | None = None
+    partners: tuple[Path, ...] = ()
+    point: Point | None = None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Args:
+        split: train, valid or test.
+        limit: pairs; 0 for all.
+        batch_size: messages at a time.
+        tune_messages: validation pairs that weights of reranking are chosen on.
+        timing_messages, timing_rounds: 0 messages for no timing.
+        device: where the models run.
+    """
+
+    split: str = "test"
+    limit: int = 0
+    batch_size: int = 32
+    tune_messages: int = 300
+    timing_messages: int = 40
+    timing_rounds: int = 5
+    device: str = "cpu"
+
+
+class Workshop:
+    """Makes what a table needs out of trained runs.
+
+    Args:
+        rows: with trained runs.
+        data: that all of them were trained on.
+        work: where replies and times are kept.
+        effort: how much is measured.
+        stop: asked between batches.
+
+    Raises:
+        DataError: a run was trained on other data or another vocabulary, or replies are damaged.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        data: PreparedData,
+        work: Path,
+        effort: Effort,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._rows, self._data, self._work, self._effort = rows, data, work, effort
+        self._stop = stop
+        self._shortlists: dict[str, Shortlist] = {}
+        for row in rows:
+            for run in (*row.runs, *row.partners):
+                check_same_data(row.name, run, data)
+
+    def key(self, row: Row, seed: int) -> str:
+        """Returns what names a row's replies: it changes with anything that they come from."""
+        row = self._shared(row)
+        parts: list[Any] = [_FORMAT, self._data.fingerprint, self._effort.split, self._effort.limit]
+        parts += [_checkpoint_digest(row.runs[seed]), dict(sorted(row.search.items()))]
+        if row.rerank:
+            tuned = self._effort.tune_messages
+            parts += [row.rerank, _checkpoint_digest(row.partners[seed]), tuned]
+        return _digest(parts)
+
+    def table_key(self) -> str:
+        """Returns what names the whole: rows, replies, and how they are timed."""
+        rows = [[row.name, [self.key(row, s) for s in range(len(row.runs))]] for row in self._rows]
+        timing = [self._effort.timing_messages, self._effort.timing_rounds, self._effort.device]
+        return _digest([rows, timing])
+
+    def file(self, row: Row, seed: int) -> ReplyFile:
+        """Returns where the replies of a row and seed are."""
+        return ReplyFile(self._work / "decoded" / self.key(row, seed))
+
+    def num_messages(self) -> int:
+        """Returns how many messages are answered a row and seed."""
+        return len(self._task().messages())
+
+    def answer(self, row: Row, seed: int, *, advance: Advance = lambda messages: None) -> None:
+        """Makes the replies of a row and seed unless they are there.
+
+        Raises:
+            Stopped: the rest is made by the next call.
+        """
+        row = self._shared(row)
+        file = self.file(row, seed)
+        if file.is_complete:
+            advance(self.num_messages())
+        elif row.rerank is None:
+            speaker = self.speaker(row, seed)
+            decode(speaker, self._task(), file, stop=self._stop, advance=advance)
+        else:
+            source = self._nbest(row)
+            self.answer(source, seed)
+            speaker = self.speaker(row, seed)
+            source_file = self.file(source, seed)
+            rerank(speaker, self._task(), source_file, file, stop=self._stop, advance=advance)
+
+    def export(self, row: Row, seed: int) -> Path:
+        """Writes a row's replies in the form of ``dvs2s.cli.evaluate replies=...``."""
+        path = self._work / "replies" / f"{row.name.replace('/', '-')}-{seed}.jsonl"
+        task, decoded = self._task(), self.file(row, seed).answers()
+        decode_ids = self._data.vocabulary.decode
+        lines = [
+            json.dumps(
+                {
+                    "message": " ".join(decode_ids(message.tolist())),
+                    "reply": " ".join(answer.replies[0].tokens),
+                    "references": [" ".join(reference) for reference in references],
+                },
+                ensure_ascii=False,
+            )
+            for message, references, answer in zip(
+                task.messages(), task.references(), decoded, strict=True
+            )
+        ]
+        write_whole(path, "".join(f"{line}\n" for line in lines))
+        return path
+
+    def speaker(self, row: Row, seed: int) -> Speaker:
+        """Returns what answers as a row does.
+
+        Raises:
+            Stopped: weights of reranking were being chosen.
+        """
+        base = self._nbest(row) if row.rerank else row
+        responder = self._responder(base, seed)
+        search = responder.search_config(**base.search)
+        if row.rerank is None:
+            return Speaker(responder, search)
+        partner = Partner(load(row.partners[seed], device=self._effort.device), row.rerank)
+        weights = self._weights(row, seed, Speaker(responder, search), partner)
+        return Speaker(responder, search, partner, weights)
+
+    def time(
+        self, baseline: str, *, advance: Callable[[int], object] = lambda rows: None
+    ) -> dict[str, Times]:
+        """Times every row with its first seed, unless that has been done; {} where not wanted."""
+        effort = self._effort
+        if not effort.timing_messages:
+            return {}
+        path = self._work / f"times-{self.table_key()}.json"
+        if path.exists():
+            content = json.loads(path.read_bytes())
+            return {name: Times(**values) for name, values in content.items()}
+        messages = self._task().messages()
+        chosen = messages[:: max(len(messages) // effort.timing_messages, 1)]
+        speakers = {row.name: self.speaker(row, 0) for row in self._rows}
+        times = time_rows(
+            speakers,
+            chosen[: effort.timing_messages],
+            baseline=baseline,
+            rounds=effort.timing_rounds,
+            advance=advance,
+        )
+        write_whole(path, json.dumps({name: asdict(value) for name, value in times.items()}))
+        return times
+
+    def _shared(self, row: Row) -> Row:
+        """Returns the row with its whole n-best list where a reranked row starts from the same."""
+        starts = [(r.runs, dict(r.search)) for r in self._rows if r.rerank]
+        is_start = row.rerank is None and (row.runs, dict(row.search)) in starts
+        return self._nbest(row) if is_start else row
+
+    def _nbest(self, row: Row) -> Row:
+        """Returns the row that a reranked one chooses from: all that the beam ends with."""
+        responder_search = read_config(resolve(row.runs[0], "best"))["train"]["search"]
+        beam = row.search.get("beam", responder_search["beam"])
+        search = {**row.search, "kind": "beam", "num_best": beam}
+        return replace(row, search=search, rerank=None, partners=())
+
+    def _responder(self, row: Row, seed: int) -> Responder:
+        responder = load(row.runs[seed], device=self._effort.device)
+        kind = row.search.get("vocabulary")
+        if kind in SHORTLISTS:
+            if kind not in self._shortlists:
+                logger.info("counting the training pairs for the %s shortlist", kind)
+                self._shortlists[kind] = new_shortlist(kind, self._data)
+            responder.shortlists[kind] = self._shortlists[kind]
+        return responder
+
+    def _task(self) -> Task:
+        effort = self._effort
+        return Task(self._data, effort.split, effort.limit, effort.batch_size)
+
+    def _weights(self, row: Row, seed: int, plain: Speaker, partner: Partner) -> Weights:
+        path = self._work / f"weights-{self.key(row, seed)}.json"
+        if path.exists():
+            return Weights(**json.loads(path.read_bytes()))
+        split = "valid" if "valid" in self._data.splits else "train"
+        task = Task(self._data, split, self._effort.tune_messages, self._effort.batch_size)
+        messages, answers = task.messages(), []
+        for first in range(0, len(messages), task.batch_size):
+            if self._stop():
+                raise Stopped
+            some = messages[first : first + task.batch_size]
+            answers += plain.answers(some, range(first, first + len(some)))
+        candidates = partner.candidates(messages, answers)
+        weights = tune(partner.kind, answers, candidates, task.references())
+        logger.info("%s: λ = %g, γ = %g", row.name, weights.partner, weights.length)
+        write_whole(path, json.dumps(asdict(weights)))
+        return weights
+
+
+def check_same_data(name: str, run: Path, data: PreparedData) -> None:
+    """Checks that a run was trained on these data and this vocabulary.
+
+    Raises:
+        DataError: it was not: numbers of different corpora do not belong in one table.
+    """
+    folder = resolve(run, "best")
+    made = read_config(folder)["fingerprints"]
+    for what, here in (("data", data.fingerprint), ("vocabulary", data.vocabulary.fingerprint)):
+        if made.get(what) != here:
+            raise DataError(
+                f"row {name!r} was trained with another {what} than this table's ({run}): rows of "
+                f"different {what} are not comparable; train it anew or leave it out"
+            )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file that is there whole or not at all; its folder is made."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _checkpoint_digest(run: Path) -> str:
+    folder = resolve(run, "best")
+    return hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+
+
+def _digest(parts: Any) -> str:
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

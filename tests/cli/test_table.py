@@ -1,0 +1,145 @@
+"""The table on a tiny corpus: made once, continued after a stop, refused when mixed."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, Compose
+
+from dvs2s.build import prepared_data
+from dvs2s.errors import DataError
+from dvs2s.table.decode import Speaker
+from dvs2s.table.rows import check_same_data
+
+pytest.importorskip("gensim")
+pytest.importorskip("matplotlib")
+ROWS = ["S2SA", "S2SA-MMI-bidi", "S2SA-lexical", "CVAE", "DVS2S"]
+SHORT = ("trainer.max_updates=6", "trainer.validate_every=6", "trainer.save_every=3")
+
+
+@pytest.fixture
+def table(tiny: tuple[str, ...], tmp_path: Path) -> tuple[str, ...]:
+    """The overrides of a table that takes seconds."""
+    return (
+        *tiny,
+        *SHORT,
+        "table.name=t",
+        "table.seeds=[0,1]",
+        f"table.only=[{','.join(ROWS)}]",
+        "table.resamples=100",
+        "table.batch_size=8",
+        "table.timing_messages=0",
+        f"table.work={tmp_path}/work",
+        f"table.results={tmp_path}/results",
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+def test_a_table_is_made_once_and_its_runs_serve_a_study(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
+    timed = [*table, "table.timing_messages=2", "table.timing_rounds=1"]
+    ran = command("table", *timed)
+    assert ran.code == 0 and ran.out == f"{tmp_path}/results: written\n"
+    made = contents(tmp_path / "results")
+    assert set(made) == {"table.md", "table.csv", "table.json", "bars.png", "size.png", "time.png"}
+    assert all(made[name].startswith(b"\x89PNG") for name in made if name.endswith(".png"))
+    result = json.loads(made["table.json"])
+    assert list(result["plain"]) == ROWS and list(result["times"]) == ROWS
+    for metric in ("BLEU-2", "Average", "distinct-2", "generic share", "entropy a word"):
+        for row in ROWS:
+            estimate = result["estimates"][metric][row]
+            assert len(estimate["by_seed"]) == 2
+            assert estimate["value"] == pytest.approx(sum(estimate["by_seed"]) / 2)
+    assert result["plain"]["S2SA-lexical"]["mean |T|"] == 40
+    assert str(tmp_path) not in made["table.md"].decode() + made["table.json"].decode()
+
+    said = (tmp_path / "work" / "replies" / "S2SA-lexical-1.jsonl").read_text().splitlines()
+    assert [set(json.loads(line)) for line in said] == [{"message", "reply", "references"}] * len(
+        said
+    )
+
+    again = command("table", *timed)
+    assert again.code == 0 and again.out == f"{tmp_path}/results: up to date, nothing to do\n"
+    assert "training in" not in again.err and contents(tmp_path / "results") == made
+
+    one = ("table.seeds=[0]", "table.study=alpha", "table.values.alphas=[0,1]")
+    study = command("table", *table, *one)
+    assert study.code == 0 and "DVS2S, seed" not in study.err.replace("S-DVS2S, seed", "")
+    drawn = contents(tmp_path / "results" / "study-alpha")
+    assert set(drawn) == {"table.md", "table.csv", "table.json", "curves.png"}
+    assert len(json.loads(drawn["table.json"])["points"]) == 4
+
+    evaluated = command(
+        "evaluate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
+    )
+    assert evaluated.code == 0 and "lexical shortlist, |T| = 40" in evaluated.out
+    refused = command(
+        "generate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
+    )
+    assert refused.code == 2 and "counts the training corpus, which is not here" in refused.err
+
+
+def test_a_stop_anywhere_is_continued_to_the_same_table(
+    command: Command, table: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = [*table, "table.seeds=[0]", "table.only=[S2SA,S2SA-MMI-bidi]"]
+    assert command("table", *one).code == 0
+    expected = json.loads((tmp_path / "results" / "table.json").read_bytes())["estimates"]
+
+    other = [o.replace(f"{tmp_path}/", f"{tmp_path}/other/") for o in one]
+    other.append("table.name=t")
+    answers, calls = Speaker.answers, iter(range(99))
+    stops = {1, 3, 5}
+
+    def stopped(self: Speaker, *arguments: Any) -> Any:
+        found = answers(self, *arguments)
+        if next(calls) in stops:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(Speaker, "answers", stopped)
+    codes = [command("table", *other).code for _ in range(len(stops) + 1)]
+    assert codes == [75] * len(stops) + [0]
+    actual = json.loads((tmp_path / "other" / "results" / "table.json").read_bytes())["estimates"]
+    assert actual == expected
+
+
+def test_rows_of_other_data_are_refused(
+    command: Command, compose: Compose, run_dir: Path, table: tuple[str, ...], tmp_path: Path
+) -> None:
+    other = ("data.vocabulary_size=45", f"data.prepared={tmp_path}/other")
+    data = prepared_data(compose("train", *table_free(table), *other).data, progress=False)
+    with pytest.raises(DataError, match="row 'DVS2S' was trained with another data than this"):
+        check_same_data("DVS2S", run_dir, data)
+    ran = command("table", *table, *other, f"table.models.DVS2S.run={run_dir}", "table.seeds=[0]",
+                  "table.only=[DVS2S]")  # fmt: skip
+    assert ran.code == 2 and "differs from the one that made it in the corpus" in ran.err
+
+
+def table_free(overrides: tuple[str, ...]) -> list[str]:
+    return [o for o in overrides if not o.startswith("table.")]
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("table.only=[nobody]", "table.only must name rows among S2SA"),
+        ("table.study=colour", "table.study must be empty or one of size, alpha"),
+        ("table.rows.DVS2S.model=none", "table.rows.DVS2S.model must be one of S2SA"),
+        ("table.seeds=[1,1]", "table.seeds must be different numbers"),
+        ("table.models.S2SA.run=x", "table.models.S2SA.run must hold {seed} for 2 seeds"),
+        ("table.vectors=nowhere.vec", "cannot read table.vectors=nowhere.vec"),
+    ],
+)
+def test_a_mistake_is_explained_before_anything_is_trained(
+    command: Command, table: tuple[str, ...], option: str, reason: str
+) -> None:
+    ran = command("table", *table, option)
+    assert ran.code == 2 and reason in ran.err and "training in" not in ran.err

@@ -1,0 +1,106 @@
+"""Times, studies, tuning and tables on inputs that can be checked by eye."""
+
+import csv
+import io
+
+import pytest
+
+from dvs2s.answer import AdmittedWords, Answer, Reply
+from dvs2s.decoding.mmi import Candidate
+from dvs2s.evaluation.resampling import Estimate
+from dvs2s.table.render import to_csv, to_markdown
+from dvs2s.table.result import Result
+from dvs2s.table.studies import variants
+from dvs2s.table.timing import Times, time_rows
+from dvs2s.table.tuning import tune
+
+
+class Clockwork:
+    """A row whose answers take a known time, on a clock that only they move."""
+
+    now = 0.0
+
+    def __init__(self, seconds):
+        self.seconds, self.calls = seconds, 0
+
+    def answers(self, messages, seeds):
+        self.calls += 1
+        Clockwork.now += self.seconds * (100 if self.calls == 1 else 1)  # a slow start
+        return []
+
+
+def test_times_are_medians_of_interleaved_rounds_without_the_first():
+    rows = {"plain": Clockwork(0.2), "fast": Clockwork(0.05)}
+    times = time_rows(rows, [[1], [2]], baseline="plain", rounds=3, clock=lambda: Clockwork.now)
+    assert times["fast"].milliseconds == pytest.approx(50)
+    assert times["fast"].ratio == pytest.approx(0.25) and times["plain"].ratio == 1
+    assert times["plain"].low == pytest.approx(times["plain"].high) == pytest.approx(200)
+    assert [row.calls for row in rows.values()] == [8, 8]
+    for arguments, message in (
+        (([], "plain", 3), "messages and rounds must be at least 1, got 0 and 3"),
+        (([[1]], "none", 3), "baseline must be one of plain, fast, got 'none'"),
+    ):
+        messages, baseline, rounds = arguments
+        with pytest.raises(ValueError, match=message):
+            time_rows(rows, messages, baseline=baseline, rounds=rounds)
+
+
+def test_studies_vary_one_thing():
+    sizes = variants("size", [300, 500])
+    assert {row.point.series for row in sizes} == {"frequency", "lexical", "S-DVS2S", "DVS2S"}
+    assert {(row.search["size"], row.point.x) for row in sizes} == {(300, 300), (500, 500)}
+    shared = {row.model: row.overrides for row in [*sizes, *variants("alpha", [0.5])]}
+    assert shared["DVS2S"] == ("objective=dvs2s",)  # one training serves both studies
+    prices = variants("price", [0.003])
+    assert prices[0].overrides[-2:] == ("objective.budget=0", "objective.price=0.003")
+    assert len({row.model for row in variants("exponent", [0, 0.5, 1])}) == 3
+    for arguments, message in (
+        (("size", []), "values must not be empty"),
+        (("colour", [1]), "kind must be one of size, alpha, exponent, price, got 'colour'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            variants(*arguments)
+
+
+def test_weights_are_those_that_put_the_reference_first():
+    def answer(*texts):
+        replies = [Reply(t, tuple(t.split()), 0.0, 0.0, True) for t in texts]
+        return Answer(tuple(replies), AdmittedWords((), 0))
+
+    answers = [answer("i do not know", "a red car")] * 2
+    # the right reply is 3 nats less likely and 7 nats better at telling the message
+    candidates = [[Candidate(-4.0, -9.0, 4), Candidate(-7.0, -2.0, 4)]] * 2
+    weights = tune("bidirectional", answers, candidates, [[["a", "red", "car"]]] * 2)
+    assert (weights.partner, weights.length) == (0.5, 0.0)  # 0.25 · 7 < 3 < 0.5 · 7
+    with pytest.raises(ValueError, match="answers must not be empty"):
+        tune("anti_lm", [], [], [])
+
+
+def result():
+    base = Estimate(2.0, 1.5, 2.5, (1.5, 2.5))
+    better = Estimate(3.0, 2.6, 3.5, (2.75, 3.25), difference=1.0, p_value=0.004)
+    return Result(
+        name="small",
+        key="k",
+        baseline="S2SA",
+        estimates={"BLEU-2": {"S2SA": base, "DVS2S |T|": better}},
+        plain={"S2SA": {"mean |T|": 57.0}, "DVS2S |T|": {"mean |T|": 40.0, "T recall": 0.9}},
+        times={"S2SA": Times(10.0, 9.0, 12.0, 1.0), "DVS2S |T|": Times(6.0, 5.0, 7.0, 0.61)},
+        notes={"BLEU": "a recipe"},
+        origin={"seeds": [0, 1], "commit": "abc", "configurations": {"a": 1}},
+    )
+
+
+def test_markdown_and_csv_hold_the_numbers():
+    text = to_markdown(result())
+    assert "| S2SA | 2.00 [1.50, 2.50] |" in text
+    assert "| DVS2S \\|T\\| | 3.00\\* [2.60, 3.50] |" in text
+    assert "| DVS2S \\|T\\| | 40 | 0.9 |" in text and "| S2SA | 57 | – |" in text
+    assert "| DVS2S \\|T\\| | 6.0 [5.0, 7.0] | 0.610 |" in text
+    assert "1.50, 2.50" in text.split("## Seed by seed")[1].split("##")[0]
+    assert "Means over 2 seeds" in text and "- BLEU: a recipe" in text
+    rows = list(csv.DictReader(io.StringIO(to_csv(result()))))
+    better = next(r for r in rows if r["metric"] == "BLEU-2" and r["row"].startswith("DVS2S"))
+    assert (better["value"], better["p_value"], better["by_seed"]) == ("3", "0.004", "2.75 3.25")
+    assert {r["metric"] for r in rows} >= {"mean |T|", "time ratio", "ms a reply"}
+    assert result().value("S2SA", "ms a reply") == 10.0 and result().value("S2SA", "no") is None
