@@ -155,8 +155,7 @@ class Responder:
         watch = _Watch(self.device)
         seeds = [0] * size if input_seeds is None else input_seeds
         with watch.stage("encode"):
-            noise = self._noise(config.seed, seeds)
-            encoded = self.model.encode(batch.messages, batch.message_lengths, noise)
+            encoded = self.encode(batch, config, seeds)
         with watch.stage("predict"):
             log_odds = self.log_odds(encoded, config)
         with watch.stage("select"):
@@ -176,6 +175,11 @@ class Responder:
             )
             for i in range(size)
         ]
+
+    def encode(self, batch: Batch, config: SearchConfig, input_seeds: Sequence[int]) -> Encoded:
+        """Returns the messages read; a model with a latent variable draws it from the seeds."""
+        noise = self._noise(config.seed, input_seeds)
+        return self.model.encode(batch.messages, batch.message_lengths, noise)
 
     def log_odds(self, encoded: Encoded, config: SearchConfig) -> Tensor:
         """Returns what T is chosen by: the logits of β, or those of a shortlist, (B, C) float.

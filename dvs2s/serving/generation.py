@@ -57,10 +57,9 @@ class Generation:
         bot, config = self._bot, self._config
         batch = bot.batch([job.turns for job in self._jobs])
         self._prompts = batch.message_lengths.tolist()
-        encoded = self._timed(
-            "encode", lambda: bot.model.encode(batch.messages, batch.message_lengths)
-        )
-        log_odds = self._timed("predict", lambda: bot.log_odds(encoded).float())
+        seeds = [job.seed for job in self._jobs]
+        encoded = self._timed("encode", lambda: bot.encode(batch, config, seeds))
+        log_odds = self._timed("predict", lambda: bot.log_odds(encoded, config).float())
         allowed = self._allowed()
         vocab = self._timed(
             "select", lambda: bot.selector(config, log_odds, batch.messages, allowed)
@@ -71,7 +70,6 @@ class Generation:
         session = Session(bot.model, encoded, vocab, forbidden=None)
         session.allowed &= ~self._forbidden().gather(1, vocab.ids)
         model = self._biased(session, vocab)
-        seeds = [job.seed for job in self._jobs]
         found = self._timed(
             "search",
             lambda: search(model, config.options(), input_seeds=seeds, on_step=self._on_step),

@@ -122,7 +122,7 @@ def test_a_bias_shifts_the_distribution_by_just_that_much(bot: Responder) -> Non
     batch = bot.batch(MESSAGES[:3])
     with torch.inference_mode():
         encoded = bot.model.encode(batch.messages, batch.message_lengths)
-        vocab = bot.selector(config, bot.log_odds(encoded), batch.messages)
+        vocab = bot.selector(config, bot.log_odds(encoded, config), batch.messages)
         session = Session(bot.model, encoded, vocab)
         word = int(vocab.ids[1, 7])
         bias = slot_bias(vocab.ids, vocab.keep, [{}, {word: 2.5}, {}])
