@@ -21,6 +21,7 @@ TORCH = Path(torch.__file__).parent
 # the oldest torch whose stable ABI serves: one build runs on it and on every later release
 DEFINES = ["-DTORCH_TARGET_VERSION=0x020a000000000000"]
 CPU = sorted(str(p.relative_to(HERE)) for p in (HERE / "csrc/cpu").glob("*.cpp"))
+CPU += sorted(str(p.relative_to(HERE)) for p in (HERE / "csrc/decode_cpu").glob("*.cpp"))
 CUDA = sorted(str(p.relative_to(HERE)) for p in (HERE / "csrc/cuda").glob("*.cu"))
 
 

@@ -34,19 +34,29 @@ def sampling_search(
     return rollout(model, options, draws.choose, width=options.num_best, on_step=on_step)
 
 
+def uniforms(options: SearchOptions, input_seeds: Sequence[int]) -> Tensor:
+    """All the chance of a search: (max_length, B, num_best) float64 in [0, 1).
+
+    Args:
+        options: ``seed``, ``max_length`` and ``num_best`` are read.
+        input_seeds: B whole numbers >= 0.
+    """
+    numbers = np.empty((options.max_length, len(input_seeds), options.num_best))
+    for position, input_seed in enumerate(input_seeds):
+        for sample in range(options.num_best):
+            entropy = np.random.SeedSequence([options.seed, input_seed, sample])
+            generator = np.random.Generator(np.random.PCG64(entropy))
+            numbers[:, position, sample] = generator.random(options.max_length)
+    return torch.from_numpy(numbers)
+
+
 class _Draws:
     """All the chance of one search: a uniform number for every word of every sample."""
 
     def __init__(self, options: SearchOptions, input_seeds: Sequence[int]) -> None:
         self._options = options
         self._length = 0
-        uniforms = np.empty((options.max_length, len(input_seeds), options.num_best))
-        for position, input_seed in enumerate(input_seeds):
-            for sample in range(options.num_best):
-                entropy = np.random.SeedSequence([options.seed, input_seed, sample])
-                generator = np.random.Generator(np.random.PCG64(entropy))
-                uniforms[:, position, sample] = generator.random(options.max_length)
-        self._uniforms = torch.from_numpy(uniforms)  # (max_length, B, W) float64
+        self._uniforms = uniforms(options, input_seeds)
 
     def choose(self, log_probs: Tensor, inputs: list[int]) -> tuple[Tensor, Tensor]:
         """Draw the next word of each of the (A, W) samples; the law is rollout's `Choose`."""

@@ -1,0 +1,63 @@
+// The model's weights, packed once.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "matrix.h"
+#include "pool.h"
+
+namespace dvs2s::engine {
+
+struct NetworkSizes {
+  int64_t V, num_fixed, E, H, bag, D;
+};
+
+// Float32 arrays of the model, in PyTorch's own layouts; they have to outlive the network.
+struct Source {
+  const float *embedding;                        // (V, E)
+  const float *input[2], *recurrent[2];          // (3H, E), (3H, H): forward, backward
+  const float *input_bias[2], *recurrent_bias[2];
+  const float *query;                            // (H, H)
+  const float *key, *key_bias, *energy;          // (H, 2H + E), (H), (H)
+  const float *start, *start_bias;               // (H, 2H + E), (H)
+  const float *word_gates, *word_bias;           // (3H, E), (3H)
+  const float *context_gates;                    // (3H, 2H + E)
+  const float *state_gates, *state_bias;         // (3H, H), (3H)
+  const float *output, *output_bias;             // (V, H), (V)
+  const float *bags;                             // (V, 2 bag)
+  const float *hidden, *hidden_bias;             // (D, 2 bag), (D)
+  const float *content, *content_bias;           // (V - num_fixed, D), (V - num_fixed)
+  const float *repetition;                       // (V - num_fixed)
+};
+
+class Network {
+ public:
+  Network(const NetworkSizes& sizes, const Source& source, Precision precision, int threads);
+
+  const NetworkSizes sizes;
+  const Source source;
+  const Precision precision;
+  Pool pool;
+  std::mutex in_use;  // one call of C++ at a time
+
+  Matrix input;         // 6H x E: both directions
+  Matrix recurrent[2];  // 3H x H
+  Matrix memory;        // 4H x (2H + E): attention keys, context gates
+  Matrix start;         // H x (2H + E)
+  Matrix cell;          // 4H x H: state gates, attention query
+  Matrix word;          // 3H x E
+  Matrix hidden;        // D x 2 bag
+  Matrix head;          // output rows of the first words, which every vocabulary holds, in whole chunks
+  RowStore output, content;
+
+  int64_t source_width() const { return 2 * sizes.H + sizes.E; }
+  // The whole vocabulary's rows, packed when they are first asked for.
+  const Matrix& full();
+
+ private:
+  Matrix full_;
+};
+
+}  // namespace dvs2s::engine

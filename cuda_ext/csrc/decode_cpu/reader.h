@@ -1,0 +1,32 @@
+// Encoder: messages to what the decoder attends to, and to its first state.
+#pragma once
+
+#include <vector>
+
+#include "network.h"
+#include "request.h"
+
+namespace dvs2s::engine {
+
+class Reader {
+ public:
+  explicit Reader(Network& network) : net_(network) {}
+
+  // Fills memory, exp_keys, key_range and states[0] of requests that have a message.
+  void read(const std::vector<Request*>& requests);
+
+ private:
+  void embed();
+  void recur();
+  void remember();
+  void begin();
+
+  Network& net_;
+  std::vector<Request*> requests_;  // longest message first
+  std::vector<int64_t> offsets_;    // of a request's first word among all words
+  int64_t words_ = 0;
+  Columns embedded_, states_[2], sources_, starts_;
+  Buffer<float> inputs_, recurrent_[2], source_, start_in_, start_out_;
+};
+
+}  // namespace dvs2s::engine
