@@ -6,9 +6,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dvs2s.backends import EngineChoice
 from dvs2s.build import model_sizes
 from dvs2s.config import TrainConfig
 from dvs2s.devices import check_device
+from dvs2s.engine.engine import Precision
 from dvs2s.errors import CheckpointError, ConfigError, VocabularyError
 from dvs2s.model import Dvs2sModel
 from dvs2s.responder import Responder
@@ -16,7 +18,13 @@ from dvs2s.text.vocabulary import Vocabulary
 from dvs2s.training.checkpoint import load_tensors, read_config, read_vocabulary, resolve
 
 
-def load(checkpoint: str | Path, *, device: str = "cpu") -> Responder:
+def load(
+    checkpoint: str | Path,
+    *,
+    device: str = "cpu",
+    engine: EngineChoice = "auto",
+    precision: Precision = "fp32",
+) -> Responder:
     """Returns a responder from a run's folder (its best checkpoint) or a checkpoint's own.
 
     Sizes and sha256 of all files are checked; nothing in them can execute.
@@ -24,10 +32,12 @@ def load(checkpoint: str | Path, *, device: str = "cpu") -> Responder:
     Args:
         checkpoint: ``runs/smalltalk`` or ``runs/smalltalk/checkpoints/update-00000900``.
         device: ``cpu``, ``cuda``, ``cuda:1``.
+        engine, precision: as of ``Responder``.
 
     Raises:
         ConfigError: no such device here.
         CheckpointError: it is missing, damaged, or of another vocabulary than its model.
+        ValueError: an engine or a precision that is not to be had here.
     """
     check_device(device)
     folder = resolve(checkpoint, "best")
@@ -41,7 +51,9 @@ def load(checkpoint: str | Path, *, device: str = "cpu") -> Responder:
             f"{folder}: the weights do not fit the configuration and vocabulary beside them "
             f"({len(vocabulary)} words): it is mixed from two runs. {_first_mismatch(error)}"
         ) from error
-    return Responder(model, vocabulary, config, device=device, source=folder)
+    return Responder(
+        model, vocabulary, config, device=device, source=folder, engine=engine, precision=precision
+    )
 
 
 def read_train_config(folder: Path) -> TrainConfig:

@@ -1,8 +1,6 @@
 """A loaded checkpoint that answers text with text: all that a front end needs to know."""
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,11 @@ import torch
 from torch import Tensor
 
 from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply, WordsOnDemand
+from dvs2s.backends import EngineChoice, Limits, choose_backend
 from dvs2s.config import PLAIN, SHORTLISTS, SearchConfig, TrainConfig
 from dvs2s.data.batch import Batch, make_batch
-from dvs2s.decoding.search import Hypothesis, search
-from dvs2s.decoding.session import Session
+from dvs2s.decoding.search import Hypothesis
+from dvs2s.engine.engine import Precision
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
 from dvs2s.selection import Selector, check_size
@@ -38,9 +37,12 @@ class Responder:
         device: where to run.
         source: the checkpoint's folder, for messages to people.
         shortlists: what ``search.vocabulary=frequency`` and ``lexical`` choose from, by name.
+        engine: "compiled" decodes with the engine, "plain" without; "auto" with it where it is.
+        precision: of the engine's weights, "fp32", "bf16" or "int8"; the plain search has "fp32".
 
     Raises:
-        ValueError: the model has another number of words than the vocabulary.
+        ValueError: the model has another number of words than the vocabulary, or there is no such
+            engine here.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Responder:
         device: str = "cpu",
         source: Path | None = None,
         shortlists: Mapping[str, Shortlist] | None = None,
+        engine: EngineChoice = "auto",
+        precision: Precision = "fp32",
     ) -> None:
         if model.sizes.vocabulary_size != len(vocabulary):
             raise ValueError(
@@ -64,6 +68,14 @@ class Responder:
         self.shortlists = dict(shortlists or {})
         self.selector = Selector(vocabulary, self.device)
         self._tokenizer = get_tokenizer(vocabulary.tokenizer)
+        self._backend = choose_backend(
+            self.model,
+            self.selector,
+            self,
+            device=self.device,
+            choice=engine,
+            precision=precision,
+        )
 
     @property
     def has_word_predictor(self) -> bool:
@@ -151,29 +163,19 @@ class Responder:
         input_seeds: Sequence[int] | None = None,
     ) -> list[Answer]:
         """Answers messages that are ids already; arguments as of ``answers``."""
-        config, size = search_config or self.search_config(), len(batch)
-        watch = _Watch(self.device)
-        seeds = [0] * size if input_seeds is None else input_seeds
-        with watch.stage("encode"):
-            encoded = self.encode(batch, config, seeds)
-        with watch.stage("predict"):
-            log_odds = self.log_odds(encoded, config)
-        with watch.stage("select"):
-            allowed = self._membership(allow).expand(size, -1) if allow else None
-            vocab = self.selector(config, log_odds, batch.messages, allowed)
-        with watch.stage("search"):
-            forbidden = self._membership(forbid) if forbid else None
-            session = Session(self.model, encoded, vocab, forbidden=forbidden)
-            found = search(session, config.options(), input_seeds=seeds)
-        beta = log_odds.sigmoid().cpu().numpy()
-        rows = [vocab.row(index) for index in range(size)]
+        config = search_config or self.search_config()
+        limits = Limits(
+            self._membership(allow) if allow else None, self._membership(forbid) if forbid else None
+        )
+        seeds = [0] * len(batch) if input_seeds is None else input_seeds
+        found, seconds = self._backend.decode(batch, config, limits, seeds)
         return [
             Answer(
-                tuple(self._reply(hypothesis, rows[i]) for hypothesis in found[i]),
-                self._admitted(rows[i], beta[i]),
-                dict(watch.seconds),
+                tuple(self._reply(hypothesis, one.words) for hypothesis in one.replies),
+                self._admitted(one.words, one.log_odds),
+                dict(seconds),
             )
-            for i in range(size)
+            for one in found
         ]
 
     def encode(self, batch: Batch, config: SearchConfig, input_seeds: Sequence[int]) -> Encoded:
@@ -245,13 +247,13 @@ class Responder:
             hypothesis.finished,
         )
 
-    def _admitted(self, row: list[int], beta: np.ndarray[Any, Any]) -> AdmittedWords:
+    def _admitted(self, row: list[int], log_odds: Tensor) -> AdmittedWords:
         def listed() -> tuple[AdmittedWord, ...]:
             fixed = self.vocabulary.num_fixed
+            content = [i for i in row if i >= fixed]
             words = [
-                AdmittedWord(self.vocabulary.word(i), float(beta[i - fixed]), False)
-                for i in row
-                if i >= fixed
+                AdmittedWord(self.vocabulary.word(i), beta, False)
+                for i, beta in zip(content, log_odds.sigmoid().tolist(), strict=True)
             ]
             words.sort(key=lambda word: -word.beta)
             functions = [
@@ -262,19 +264,3 @@ class Responder:
 
         count = len(row) - len(SPECIALS)  # T holds every special word
         return AdmittedWords(WordsOnDemand(listed, count), len(self.vocabulary))
-
-
-class _Watch:
-    """Seconds by stage, the device's work included."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = {}
-        self._device = device
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.seconds[name] = time.perf_counter() - start

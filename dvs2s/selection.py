@@ -34,6 +34,10 @@ class Selector:
         counts = torch.tensor(vocabulary.counts[vocabulary.num_fixed :], device=device)
         self._log_frequency = (counts.float().clamp_min(0.5) / vocabulary.total_tokens).log()
 
+    def penalty(self, search: SearchConfig) -> Tensor | None:
+        """Returns (C,) float that the selection exponent takes from the ranks; None for none."""
+        return search.alpha * self._log_frequency if search.alpha else None
+
     def __call__(
         self,
         search: SearchConfig,
@@ -65,6 +69,6 @@ class Selector:
             num_fixed=self._vocabulary.num_fixed,
             size=search.size if search.is_sized else None,
             threshold=search.threshold if search.vocabulary == "threshold" else None,
-            penalty=search.alpha * self._log_frequency if search.alpha else None,
+            penalty=self.penalty(search),
             include=include,
         )

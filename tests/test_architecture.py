@@ -176,17 +176,26 @@ TIERS: tuple[dict[str, str], ...] = (
         " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
         " objectives.word_terms",
         "decoding.session": "dynamic_vocab ops layers.attention layers.encoder model text.specials",
+        "engine": "",
+        "engine.words": "dynamic_vocab",
+        "engine.weights": "model",
+        "engine.results": "decoding.protocol",
+        "engine.session": "decoding.options decoding.sampling engine.results engine.words model",
+        "engine.engine": "decoding.options engine.results engine.session engine.weights"
+        " engine.words model ops.extension",
+        "backends": "config data.batch decoding.search decoding.session engine.engine"
+        " engine.results engine.words layers.encoder model selection",
     },
     {  # 4: options become objects; text in, text out
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
         " data.prepare"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
-        "responder": "answer config data.batch decoding.search decoding.session layers.encoder"
-        " model selection shortlists text.specials text.tokenizer text.vocabulary",
+        "responder": "answer backends config data.batch decoding.search engine.engine"
+        " layers.encoder model selection shortlists text.specials text.tokenizer text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
-        "loading": "build config devices errors model responder text.vocabulary"
-        " training.checkpoint",
+        "loading": "backends build config devices engine.engine errors model responder"
+        " text.vocabulary training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
         " text.specials text.tokenizer",
@@ -228,7 +237,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.configs": "config errors serving.options",
         "cli.entry": "errors paths",
         "cli.output": "errors",
-        "cli.runtime": "cli.configs devices loading responder",
+        "cli.runtime": "backends cli.configs devices engine.engine loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
         "cli.train": "build cli.entry config data.corpus devices errors training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"

@@ -35,6 +35,12 @@ class SearchOverrides:
         return {name: value for name, value in named.items() if value is not None}
 
 
+def _one_of(options: Any, name: str, choices: tuple[str, ...]) -> None:
+    value = getattr(options, name)
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+
+
 @dataclass
 class CheckpointConfig:
     """A checkpoint, where to run it, and how to search."""
@@ -42,11 +48,15 @@ class CheckpointConfig:
     checkpoint: str = "runs/smalltalk"
     device: str = "cpu"
     threads: int = 0
+    engine: str = "auto"
+    precision: str = "fp32"
     search: SearchOverrides = field(default_factory=SearchOverrides)
 
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise ConfigError(f"threads must be at least 0 (all cores), got {self.threads}")
+        _one_of(self, "engine", ("auto", "plain", "compiled"))
+        _one_of(self, "precision", ("fp32", "bf16", "int8"))
 
 
 @dataclass

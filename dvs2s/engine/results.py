@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor
 
 from dvs2s.decoding.protocol import Hypothesis
@@ -21,7 +20,7 @@ class Decoded:
 
     replies: list[Hypothesis]
     words: list[int]
-    log_odds: np.ndarray[tuple[int], np.dtype[np.float32]]
+    log_odds: Tensor
 
 
 def read_tables(tables: tuple[Tensor, ...]) -> list[Decoded]:
@@ -29,7 +28,7 @@ def read_tables(tables: tuple[Tensor, ...]) -> list[Decoded]:
     ids, id_counts, odds, odd_counts, reply_counts, meta, slots, values, scores = tables
     replies = _replies(meta, slots.tolist(), values.tolist(), scores)
     found: list[Decoded] = []
-    all_ids, all_odds = ids.tolist(), odds.numpy()
+    all_ids = ids.tolist()
     at_id = at_odds = at_reply = 0
     counts = zip(id_counts.tolist(), odd_counts.tolist(), reply_counts.tolist(), strict=True)
     for num_ids, num_odds, num_replies in counts:
@@ -37,7 +36,7 @@ def read_tables(tables: tuple[Tensor, ...]) -> list[Decoded]:
             Decoded(
                 replies[at_reply : at_reply + num_replies],
                 all_ids[at_id : at_id + num_ids],
-                all_odds[at_odds : at_odds + num_odds],
+                odds[at_odds : at_odds + num_odds],
             )
         )
         at_id, at_odds, at_reply = at_id + num_ids, at_odds + num_odds, at_reply + num_replies

@@ -124,9 +124,7 @@ class EngineSession:
             ValueError: one that has not ended or was taken, or a log-probability that is no number.
         """
         try:
-            return read_tables(
-                torch.ops.dvs2s.engine_take(self._handle, list(requests), _LIKE)
-            )
+            return read_tables(torch.ops.dvs2s.engine_take(self._handle, list(requests), _LIKE))
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from error
 

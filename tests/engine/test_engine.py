@@ -24,6 +24,7 @@ from dvs2s.model import Dvs2sModel, ModelSizes
 
 pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable() or "there")
 
+
 def assert_same(found: list[Decoded], expected: list[list[Hypothesis]]) -> None:
     """Equal replies; where two scores differ by rounding alone, either order will do."""
     assert len(found) == len(expected)
@@ -98,9 +99,7 @@ def test_replies_are_those_of_the_plain_search(data: st.DataObject) -> None:
         num_fixed=fixed,
         width=data.draw(st.sampled_from([4, 15, 33])),
     )
-    messages, lengths = make_messages(
-        data.draw(st.integers(0, 999)), model.sizes.vocabulary_size
-    )
+    messages, lengths = make_messages(data.draw(st.integers(0, 999)), model.sizes.vocabulary_size)
     options = data.draw(options_of_any_kind())
     words = data.draw(words_of_any_rule(model.sizes))
     seeds = data.draw(st.lists(st.integers(0, 50), min_size=BATCH, max_size=BATCH))
@@ -126,7 +125,9 @@ def score_again(
             model.sizes.vocabulary_size,
         )
         with torch.inference_mode():
-            session = Session(model, model.encode(messages[i : i + 1, : int(length)], length), vocab)
+            session = Session(
+                model, model.encode(messages[i : i + 1, : int(length)], length), vocab
+            )
             log_probs, state = session.start()
             values = []
             for slot in decoded.replies[0].slots:
@@ -138,7 +139,9 @@ def score_again(
     return scored
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.05), ("int8", 0.1)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.05), ("int8", 0.1)]
+)
 def test_log_probabilities_are_the_models_in_every_precision(
     precision: Precision, tolerance: float
 ) -> None:

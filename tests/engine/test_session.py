@@ -4,7 +4,6 @@ import random
 import resource
 
 import pytest
-import torch
 from engine_toy import make_messages, make_model, plain
 
 from dvs2s.decoding.search import SearchOptions
@@ -16,7 +15,10 @@ pytestmark = pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable(
 
 KINDS = (
     (SearchOptions(kind="greedy", max_length=9), Words("size", size=160)),
-    (SearchOptions(kind="beam", beam=7, num_best=3, max_length=8), Words("threshold", threshold=0.6)),
+    (
+        SearchOptions(kind="beam", beam=7, num_best=3, max_length=8),
+        Words("threshold", threshold=0.6),
+    ),
     (SearchOptions(kind="sampling", num_best=3, max_length=6), Words("full")),
     (SearchOptions(kind="beam", beam=20, max_length=7, block_ngram=2), Words("size", size=200)),
 )
