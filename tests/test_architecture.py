@@ -187,6 +187,11 @@ TIERS: tuple[dict[str, str], ...] = (
         " engine.results engine.words layers.encoder model selection",
     },
     {  # 4: options become objects; text in, text out
+        "bench.timing": "",
+        "bench.presets": "model",
+        "bench.contenders": "decoding.options decoding.search decoding.session dynamic_vocab"
+        " engine.engine engine.words layers.encoder model",
+        "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
         " data.prepare"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
@@ -254,6 +259,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
         " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
         " training.lock training.signals",
+        "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",

@@ -12,7 +12,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from dvs2s.cli.annotate_options import AnnotateConfig
-from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig, ServeConfig
+from dvs2s.cli.configs import (
+    BenchConfig,
+    ChatConfig,
+    EvaluateConfig,
+    GenerateConfig,
+    PrepareConfig,
+    ServeConfig,
+)
 from dvs2s.cli.entry import as_schema, suggest
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.config import TrainConfig
@@ -29,6 +36,7 @@ SCHEMAS: dict[str, type] = {
     "serve": ServeConfig,
     "table": TableConfig,
     "annotate": AnnotateConfig,
+    "bench": BenchConfig,
 }
 GROUPS = {
     "train": ("data", "model", "objective", "optim", "search", "trainer"),
@@ -37,6 +45,7 @@ GROUPS = {
     "evaluate": ("search",),
     "prepare": ("data",),
     "serve": ("search",),
+    "bench": (),
 }
 CONF = config_folder()
 
@@ -223,6 +232,10 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("annotate", "mode", "judge"),
         ("annotate", "port", -1),
         ("table", "table.split", "dev"),
+        ("chat", "engine", "fast"),
+        ("generate", "precision", "int4"),
+        ("bench", "preset", "huge"),
+        ("bench", "threads", 0),
     ],
 )
 def test_the_other_commands_check_their_options_too(name: str, option: str, value: Any) -> None:

@@ -22,7 +22,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from dvs2s.cli.annotate_options import AnnotateConfig
-from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig, ServeConfig
+from dvs2s.cli.configs import (
+    BenchConfig,
+    ChatConfig,
+    EvaluateConfig,
+    GenerateConfig,
+    PrepareConfig,
+    ServeConfig,
+)
 from dvs2s.cli.entry import as_schema, suggest
 from dvs2s.cli.table_options import TableOptions
 from dvs2s.config import TrainConfig
@@ -236,6 +243,7 @@ def test_data_page_lists_every_option_of_the_commands() -> None:
     rows = text[text.index("### Commands") :].splitlines()
     schemas = {"chat": ChatConfig, "evaluate": EvaluateConfig}
     schemas |= {"generate": GenerateConfig, "prepare": PrepareConfig, "serve": ServeConfig}
+    schemas |= {"bench": BenchConfig}
     for command, schema in schemas.items():
         said = {w for row in rows if command in row for w in re.findall(r"`(\w+)`", row)}
         names = {f.name for f in fields(schema)} - {"search", "data"}

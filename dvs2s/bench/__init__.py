@@ -1,1 +1,1 @@
-"""Benchmarks: what is timed, how, and against whom."""
+"""Benchmarks: what is timed, against whom, and on which machine."""

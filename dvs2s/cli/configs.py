@@ -125,12 +125,35 @@ class ServeConfig(CheckpointConfig):
     compare: str = ""
     host: str = "127.0.0.1"
     port: int = 8000
-    precision: str = "float32"
     server: ServerOptions = field(default_factory=ServerOptions)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port must lie in 0..65535 (0 is any free one), got {self.port}")
-        if self.precision not in ("float32", "bfloat16"):
-            raise ConfigError(f"precision must be one of float32, bfloat16, got {self.precision!r}")
+        if self.precision == "int8" or self.engine == "compiled":
+            raise ConfigError(
+                f"the server answers word by word with the plain search, in fp32 or bf16, got "
+                f"engine={self.engine} precision={self.precision}: leave engine=auto"
+            )
+
+
+@dataclass
+class BenchConfig:
+    """``python -m dvs2s.cli.bench``."""
+
+    bench: str = "decode"
+    preset: str = "quick"
+    threads: int = 2
+    rounds: int = 0
+    seed: int = 0
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        _one_of(self, "bench", ("decode",))
+        _one_of(self, "preset", ("smoke", "quick", "paper", "scaling", "peers"))
+        if self.threads < 1:
+            raise ConfigError(f"threads must be at least 1, got {self.threads}")
+        for name in ("rounds", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")

@@ -21,7 +21,7 @@ def application() -> FastAPI:
         "models": {os.path.basename(checkpoint.rstrip("/")): os.path.abspath(checkpoint)},
         "device": os.environ.get("DVS2S_DEVICE", "cpu"),
         "threads": int(os.environ.get("DVS2S_THREADS", "0")),
-        "precision": "float32",
+        "precision": "fp32",
         "search": {},
     }
     options = ServerOptions()

@@ -96,7 +96,7 @@ class ModelInfo:
     turns: int = 1
     parameters: int = 0
     device: str = "cpu"
-    precision: str = "float32"
+    precision: str = "fp32"
     kernels: str = ""
     created: int = 0
 

@@ -29,7 +29,7 @@ from dvs2s.serving.wire import Event, Job, ModelInfo, line, parse
 
 logger = logging.getLogger("dvs2s")
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _BEAT = 1.0
 
 
@@ -164,7 +164,7 @@ def load_models(settings: dict[str, Any]) -> tuple[dict[str, Responder], list[Mo
     device, precision = settings["device"], settings["precision"]
     models = {}
     for name, folder in settings["models"].items():
-        responder = load(folder, device=device)
+        responder = load(folder, device=device, engine="plain")  # it answers word by word
         set_precision(responder.model, precision)
         models[name] = responder
         wanted = settings["search"] if responder.has_word_predictor else _plain(settings["search"])

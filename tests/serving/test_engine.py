@@ -24,7 +24,7 @@ def settings(folder: Path) -> dict[str, Any]:
         "models": {"tiny": str(folder)},
         "device": "cpu",
         "threads": 1,
-        "precision": "float32",
+        "precision": "fp32",
         "search": {"kind": "greedy"},
     }
 

@@ -155,7 +155,7 @@ def test_logit_bias_bans_and_forces_words(bot: Responder) -> None:
 @pytest.mark.parametrize("overrides", SEARCHES[:2], ids=str)
 def test_rounded_weights_answer_nearly_the_same(tiny_run: Path, overrides: dict[str, Any]) -> None:
     exact, rounded = load(tiny_run), load(tiny_run)
-    set_precision(rounded.model, "bfloat16")
+    set_precision(rounded.model, "bf16")
     assert rounded.model.output.projection.weight.dtype == torch.bfloat16
     config = exact.search_config(**overrides)
     for text in MESSAGES:

@@ -91,7 +91,7 @@ def gone(processes: list[psutil.Process], seconds: float = 60) -> bool:
 def test_it_answers_reloads_and_ends_in_order(served: Served) -> None:
     address = served.wait_for(r"(http://127\.0\.0\.1:\d+)")
     served.wait_for("ready")
-    assert "float32 on cpu" in "".join(served.lines) and "kernels" in "".join(served.lines)
+    assert "fp32 on cpu" in "".join(served.lines) and "kernels" in "".join(served.lines)
     body = {"message": "the w0_1 is here", "seed": 5, "search": {"kind": "sampling"}}
     first = httpx.post(address + "/v1/reply", json=body, timeout=60).json()
     assert first["replies"][0]["text"] and first["vocabulary"]["size"] <= 40
@@ -201,7 +201,7 @@ def test_a_missing_default_model_is_trained_first(
     ("make", "said"),
     [
         (lambda: ServeConfig(port=99999), "port must lie in 0..65535"),
-        (lambda: ServeConfig(precision="int3"), "one of float32, bfloat16"),
+        (lambda: ServeConfig(precision="int3"), "one of fp32, bf16"),
         (lambda: ServerOptions(max_queue=0), "server.max_queue must be at least 1"),
         (lambda: ServerOptions(request_seconds=float("nan")), "server.request_seconds must be"),
         (lambda: ServerOptions(batch_wait=2), "server.batch_wait must lie in 0..1"),
