@@ -49,14 +49,12 @@ class Preset:
         contenders: (kind, vocabulary): "plain", "torch_int8", "fp32", "bf16", "int8" with
             "full" or "dynamic".
         rounds: timed rounds.
-        peers: whether other programs take part, where they are installed.
     """
 
     sizes: ModelSizes
     settings: tuple[Setting, ...]
     contenders: tuple[tuple[str, str], ...]
     rounds: int
-    peers: bool = False
 
     def at(self, vocabulary_size: int) -> ModelSizes:
         """Returns the model's sizes for one V."""
@@ -102,12 +100,5 @@ PRESETS: dict[str, Preset] = {
         ),
         (("int8", "full"), ("int8", "dynamic")),
         rounds=9,
-    ),
-    "peers": Preset(
-        PAPER_SIZES,
-        (*_BOTH, Setting(30_000, 1_000, 64, 1)),
-        (("plain", "full"), ("torch_int8", "full"), ("int8", "dynamic")),
-        rounds=5,
-        peers=True,
     ),
 }

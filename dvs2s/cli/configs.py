@@ -151,7 +151,7 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         _one_of(self, "bench", ("decode",))
-        _one_of(self, "preset", ("smoke", "quick", "paper", "scaling", "peers"))
+        _one_of(self, "preset", ("smoke", "quick", "paper", "scaling"))
         if self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}")
         for name in ("rounds", "seed"):

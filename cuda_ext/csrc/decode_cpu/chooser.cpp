@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <functional>
+#include <limits>
 #include <numeric>
 
 #include "../cpu/kernels.h"
@@ -35,77 +36,151 @@ void Chooser::bag(const Request& request, float* out) const {
 }
 
 void Chooser::predict(const std::vector<Request*>& requests, const Selection& selection) {
-  const bool needs = selection.choice == Choice::kSize || selection.choice == Choice::kThreshold;
-  has_odds_ = needs || selection.wants_odds;
+  const bool best = selection.choice == Choice::kSize && selection.size < net_.sizes.V;
+  const bool above = selection.choice == Choice::kThreshold;
+  has_odds_ = best || above || selection.wants_odds;
   if (!has_odds_) return;
+  guess(requests);
+  // With many messages all rows are read once for all of them: cheaper than a choice for each.
   const auto count = static_cast<int64_t>(requests.size());
-  const int64_t width = 2 * net_.sizes.bag, D = net_.sizes.D, C = net_.content.rows;
-  bags_.shape(net_.precision, count, width);
+  constexpr int64_t kFew = 8;
+  const bool sparse = selection.size - net_.sizes.num_fixed < net_.content.rows / 8;
+  screens_ = net_.precision != kInt8 && count <= kFew && (above || (best && sparse));
+  odds_.reserve(count * net_.content.rows);
+  if (screens_) {
+    for (int64_t i = 0; i < count; ++i) {
+      score_likely(*requests[static_cast<size_t>(i)], selection, i);
+    }
+  } else {
+    score_all(requests);
+  }
+}
+
+// The predictor's hidden layer.
+void Chooser::guess(const std::vector<Request*>& requests) {
+  const auto count = static_cast<int64_t>(requests.size());
+  const int64_t width = 2 * net_.sizes.bag, ld = net_.hidden.ld();
+  bags_.shape(net_.hidden.precision, count, width);
   bags_.group(0, count);
   bag_.reserve(count * width);
+  guess_.reserve(count * ld);
   for (int64_t i = 0; i < count; ++i) {
     bag(*requests[static_cast<size_t>(i)], bag_.get() + i * width);
     bags_.set(i, bag_.get() + i * width);
   }
-  const int64_t ld = net_.hidden.ld();
-  guess_.reserve(count * ld);
-  for (const auto& g : bags_.groups()) {
-    bags_.interleave(g);
-    bags_.multiply(net_.hidden, 0, net_.hidden.blocks, g, guess_.get() + g.first * ld, ld);
-  }
-  const int64_t row_bytes = net_.content.units * kUnitBytes;
+  for (const auto& g : bags_.groups()) bags_.interleave(g);
+  constexpr int64_t kBlocks = 8;
+  net_.pool.run((net_.hidden.blocks + kBlocks - 1) / kBlocks, [&](int64_t task) {
+    const int64_t first = task * kBlocks, last = std::min(net_.hidden.blocks, first + kBlocks);
+    for (const auto& g : bags_.groups()) {
+      float* out = guess_.get() + g.first * ld + first * kBlockRows;
+      bags_.multiply(net_.hidden, first, last, g, out, ld);
+    }
+  });
+  for (int64_t i = 0; i < count; ++i) step_kernels().tanh(guess_.get() + i * ld, net_.sizes.D);
+}
+
+void Chooser::score_all(const std::vector<Request*>& requests) {
+  const auto count = static_cast<int64_t>(requests.size());
+  const int64_t C = net_.content.rows, row_bytes = net_.content.units * kUnitBytes;
   rows_.reserve(count * row_bytes);
   scales_.reserve(count);
-  const int offset = net_.precision == kInt8 ? kernels().int8_offset - 128 : 0;
+  const bool is_int8 = net_.content.precision == kInt8;
+  const int offset = is_int8 ? kernels().int8_offset - 128 : 0;
   for (int64_t i = 0; i < count; ++i) {
-    step_kernels().tanh(guess_.get() + i * ld, D);
     char* row = rows_.get() + i * row_bytes;
-    scales_[i] = step_kernels().to_row[net_.precision](guess_.get() + i * ld, D,
-                                                      net_.content.units, row);
+    scales_[i] = step_kernels().to_row[net_.content.precision](
+        guess_.get() + i * net_.hidden.ld(), net_.sizes.D, net_.content.units, row);
     if (offset != 0) {
       for (int64_t k = 0; k < row_bytes; ++k) row[k] = static_cast<char>(row[k] + offset);
     }
   }
-  odds_.reserve(count * C);
   net_.pool.run((C + kTaskRows - 1) / kTaskRows, [&](int64_t task) {
-    score_content(task * kTaskRows, std::min(C, (task + 1) * kTaskRows), count);
+    score_block(task * kTaskRows, std::min(C, (task + 1) * kTaskRows), count);
   });
   for (int64_t i = 0; i < count; ++i) {
-    std::vector<int64_t> words = requests[static_cast<size_t>(i)]->message;
-    std::sort(words.begin(), words.end());
-    words.erase(std::unique(words.begin(), words.end()), words.end());
-    for (const int64_t word : words) {
-      const int64_t c = word - net_.sizes.num_fixed;
-      if (c >= 0) odds_[i * C + c] += net_.source.repetition[c];
-    }
+    repeat(*requests[static_cast<size_t>(i)], odds_.get() + i * C);
   }
 }
 
-void Chooser::score_content(int64_t first, int64_t last, int64_t count) {
-  const auto& table = kernels();
-  const Dots dots = net_.precision == kFloat32 ? table.f32
-      : net_.precision == kBfloat16           ? table.bf16
-                                              : table.int8;
+void Chooser::score_block(int64_t first, int64_t last, int64_t count) {
   const RowStore& store = net_.content;
+  const bool is_int8 = store.precision == kInt8;
+  const Dots dots = is_int8 ? kernels().int8 : kernels().f32;
   const int64_t C = store.rows, row_bytes = store.units * kUnitBytes;
   const auto n = static_cast<int>(last - first);
   constexpr int64_t kMost = 16;
-  const void* w[kTaskRows];
+  const void* w[kTaskRows + 4];
   const void* x[kMost];
   float out[kTaskRows * kMost];
-  for (int r = 0; r < n; ++r) w[r] = store.row(first + r);
+  for (int r = 0; r < n + 4; ++r) w[r] = store.row(std::min(first + r, C - 1));
   for (int64_t i = 0; i < count; i += kMost) {
     const auto nx = static_cast<int>(std::min(kMost, count - i));
     for (int j = 0; j < nx; ++j) x[j] = rows_.get() + (i + j) * row_bytes;
-    dots(w, n, x, nx, store.columns, out, kMost, nullptr);
+    dots(w, n, x, nx, store.columns, out, kMost, i == 0 ? w + 4 : nullptr);
     for (int j = 0; j < nx; ++j) {
       float* line = odds_.get() + (i + j) * C + first;
       for (int r = 0; r < n; ++r) {
-        const float scale = net_.precision == kInt8 ? store.scale[first + r] * scales_[i + j] : 1.0f;
+        const float scale = is_int8 ? store.scale[first + r] * scales_[i + j] : 1.0f;
         const float z = out[r * kMost + j] * scale + store.bias[first + r];
         line[r] = z == z ? z : kMinusInf;  // an order among them is needed
       }
     }
+  }
+}
+
+// The scores of the words that could come in; -inf for those that can not.
+void Chooser::score_likely(const Request& request, const Selection& selection, int64_t index) {
+  const float* x = guess_.get() + index * net_.hidden.ld();
+  const int64_t C = net_.content.rows, fixed = net_.sizes.num_fixed;
+  float* odds = odds_.get() + index * C;
+  net_.screen.bound(net_.pool, x, bounds_);
+  repeat(request, bounds_.score.data());
+  take(request, selection);
+  const bool best = selection.choice == Choice::kSize;
+  const float* penalty = best ? selection.penalty : nullptr;
+  const auto rank = [&](float z, int64_t c) {
+    return penalty == nullptr ? z : log_sigmoid(z) - penalty[c];
+  };
+  float limit = std::log(selection.threshold / (1.0f - selection.threshold)) - 1e-4f;
+  if (best) {
+    ordered_.clear();
+    int64_t room = selection.size - fixed;
+    for (int64_t c = 0; c < C; ++c) {
+      const auto at = static_cast<size_t>(c);
+      if (taken_[static_cast<size_t>(fixed + c)] != 0) --room;
+      else ordered_.push_back(rank(bounds_.score[at] - bounds_.error[at], c));
+    }
+    room = std::min(room, static_cast<int64_t>(ordered_.size()));
+    limit = std::numeric_limits<float>::infinity();
+    if (room > 0) {
+      const auto last = ordered_.begin() + (room - 1);
+      std::nth_element(ordered_.begin(), last, ordered_.end(), std::greater<>());
+      limit = *last;
+    }
+  }
+  likely_.clear();
+  for (int64_t c = 0; c < C; ++c) {
+    const auto at = static_cast<size_t>(c);
+    const bool in = taken_[static_cast<size_t>(fixed + c)] != 0;
+    if (in || rank(bounds_.score[at] + bounds_.error[at], c) >= limit) {
+      likely_.push_back(static_cast<int32_t>(c));
+    } else {
+      odds[c] = kMinusInf;
+    }
+  }
+  score_rows(net_.pool, net_.content, likely_, x, odds);
+  repeat(request, odds);
+}
+
+// Words of the message come back: their own share of the logit, once each.
+void Chooser::repeat(const Request& request, float* odds) const {
+  std::vector<int64_t> words = request.message;
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
+  for (const int64_t word : words) {
+    const int64_t c = word - net_.sizes.num_fixed;
+    if (c >= 0) odds[c] += net_.source.repetition[c];
   }
 }
 
@@ -118,9 +193,45 @@ void Chooser::choose(const std::vector<Request*>& requests, const Selection& sel
   gather(requests);
 }
 
-// Source: dvs2s/dynamic_vocab.py, select_words; of equal ranks the lower word comes in.
+// Marks the words that come in whatever their beta.
+void Chooser::take(const Request& r, const Selection& s) {
+  taken_.assign(static_cast<size_t>(net_.sizes.V), 0);
+  if (s.include != nullptr) taken_.assign(s.include, s.include + net_.sizes.V);
+  if (s.message_words) {
+    for (const int64_t word : r.message) taken_[static_cast<size_t>(word)] = 1;
+  }
+  std::fill_n(taken_.begin(), net_.sizes.num_fixed, uint8_t{1});
+}
+
+// Marks the content words of highest rank for which there is room; of equal ones the lower.
+void Chooser::take_best(const Selection& s, const float* odds) {
+  const int64_t fixed = net_.sizes.num_fixed, C = net_.content.rows;
+  uint8_t* content = taken_.data() + fixed;
+  rank_.resize(static_cast<size_t>(C));
+  ordered_.clear();
+  int64_t room = s.size - fixed;
+  for (int64_t c = 0; c < C; ++c) {
+    float& rank = rank_[static_cast<size_t>(c)];
+    rank = s.penalty == nullptr ? odds[c] : log_sigmoid(odds[c]) - s.penalty[c];
+    if (content[c] != 0) --room;
+    else ordered_.push_back(rank);
+  }
+  room = std::min(room, static_cast<int64_t>(ordered_.size()));
+  if (room <= 0) return;
+  const auto last = ordered_.begin() + (room - 1);
+  std::nth_element(ordered_.begin(), last, ordered_.end(), std::greater<>());
+  const float limit = *last;
+  int64_t equal = room - std::count_if(ordered_.begin(), last, [limit](float x) { return x > limit; });
+  for (int64_t c = 0; c < C; ++c) {
+    const float rank = rank_[static_cast<size_t>(c)];
+    if (content[c] != 0 || rank < limit) continue;
+    if (rank > limit || equal-- > 0) content[c] = 1;
+  }
+}
+
+// Source: dvs2s/dynamic_vocab.py, select_words.
 void Chooser::pick(Request& r, const Selection& s, const float* odds) {
-  const int64_t V = net_.sizes.V, fixed = net_.sizes.num_fixed, C = V - fixed;
+  const int64_t V = net_.sizes.V, fixed = net_.sizes.num_fixed;
   r.ids.clear();
   r.full = s.choice == Choice::kFull || (s.choice == Choice::kSize && s.size >= V);
   if (s.choice == Choice::kGiven) {
@@ -130,43 +241,12 @@ void Chooser::pick(Request& r, const Selection& s, const float* odds) {
     r.ids.resize(static_cast<size_t>(V));
     std::iota(r.ids.begin(), r.ids.end(), int64_t{0});
   } else {
-    taken_.assign(static_cast<size_t>(V), 0);
-    if (s.include != nullptr) taken_.assign(s.include, s.include + V);
-    if (s.message_words) {
-      for (const int64_t word : r.message) taken_[static_cast<size_t>(word)] = 1;
-    }
-    std::fill_n(taken_.begin(), fixed, uint8_t{1});
-    uint8_t* content = taken_.data() + fixed;
-    if (s.choice == Choice::kThreshold) {
-      for (int64_t c = 0; c < C; ++c) {
-        if (1.0f / (1.0f + std::exp(-odds[c])) >= s.threshold) content[c] = 1;
-      }
-    } else {
-      order_.clear();
-      int64_t room = s.size - fixed;
-      for (int64_t c = 0; c < C; ++c) {
-        if (content[c] != 0) --room;
-        else order_.push_back(static_cast<int32_t>(c));
-      }
-      const float* rank = odds;
-      if (s.penalty != nullptr) {
-        rank_.resize(static_cast<size_t>(C));
-        for (int64_t c = 0; c < C; ++c) {
-          rank_[static_cast<size_t>(c)] = log_sigmoid(odds[c]) - s.penalty[c];
-        }
-        rank = rank_.data();
-      }
-      room = std::clamp<int64_t>(room, 0, static_cast<int64_t>(order_.size()));
-      if (room > 0) {
-        std::nth_element(order_.begin(), order_.begin() + (room - 1), order_.end(),
-                         [rank](int32_t a, int32_t b) {
-                           return rank[a] != rank[b] ? rank[a] > rank[b] : a < b;
-                         });
-      }
-      for (int64_t i = 0; i < room; ++i) content[order_[static_cast<size_t>(i)]] = 1;
-    }
+    take(r, s);
+    if (s.choice == Choice::kSize) take_best(s, odds);
     for (int64_t v = 0; v < V; ++v) {
-      if (taken_[static_cast<size_t>(v)] != 0) r.ids.push_back(v);
+      const bool above = s.choice == Choice::kThreshold && v >= fixed &&
+          1.0f / (1.0f + std::exp(-odds[v - fixed])) >= s.threshold;
+      if (above || taken_[static_cast<size_t>(v)] != 0) r.ids.push_back(v);
     }
   }
   r.log_odds.clear();

@@ -25,9 +25,12 @@ Network::Network(const NetworkSizes& s, const Source& from, Precision p, int thr
   start.pack(p, {{from.start, from.start_bias, s.H}}, wide);
   cell.pack(p, {{from.state_gates, from.state_bias, gates}, {from.query, nullptr, s.H}}, s.H);
   word.pack(p, {{from.word_gates, from.word_bias, gates}}, s.E);
-  hidden.pack(p, {{from.hidden, from.hidden_bias, s.D}}, 2 * s.bag);
+  // The choice of T is float32's in bf16, too: the screen reads a quarter of its bytes.
+  const Precision words = p == kInt8 ? kInt8 : kFloat32;
+  hidden.pack(words, {{from.hidden, from.hidden_bias, s.D}}, 2 * s.bag);
   output.take(p, from.output, from.output_bias, s.V, s.H);
-  content.take(p, from.content, from.content_bias, s.V - s.num_fixed, s.D);
+  content.take(words, from.content, from.content_bias, s.V - s.num_fixed, s.D);
+  if (words == kFloat32) screen.take(content);
   pack_all(pool, output, s.num_fixed / kChunk * kChunk, &head);
 }
 

@@ -7,6 +7,7 @@
 
 #include "matrix.h"
 #include "pool.h"
+#include "screen.h"
 
 namespace dvs2s::engine {
 
@@ -50,7 +51,9 @@ class Network {
   Matrix word;          // 3H x E
   Matrix hidden;        // D x 2 bag
   Matrix head;          // output rows of the first words, which every vocabulary holds, in whole chunks
-  RowStore output, content;
+  RowStore output;
+  RowStore content;  // word predictor: float32, or int8 where that is the precision
+  Screen screen;     // of content, where it is float32
 
   int64_t source_width() const { return 2 * sizes.H + sizes.E; }
   // The whole vocabulary's rows, packed when they are first asked for.
