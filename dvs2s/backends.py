@@ -189,7 +189,7 @@ def choose_backend(
     if choice not in get_args(EngineChoice):
         raise ValueError(f"engine must be one of auto, plain, compiled, got {choice!r}")
     if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of fp32, bf16, int8, got {precision!r}")
+        raise ValueError(f"the engine's precision must be fp32, bf16 or int8, got {precision!r}")
     on_cpu = device.type == "cpu"
     why = why_unavailable() if on_cpu else f"the engine is for the CPU and the device is {device}"
     if model.latent is not None:
