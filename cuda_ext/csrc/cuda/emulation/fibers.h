@@ -1,7 +1,7 @@
 // A GPU of one core for tests: every thread of a block is a fiber on one CPU core, and blocks run
 // one after another. It is strict where a GPU is lenient:
-//   - between two barriers the threads of a block run in a random order (a missing barrier shows
-//     as a wrong or changing result);
+//   - between two barriers the warps of a block run in a random order and at very different speeds,
+//     and so do the lanes of a warp (a missing barrier shows as a wrong or changing result);
 //   - shared memory starts as NaN, and writing past its end is an error;
 //   - an asynchronous copy arrives only when its thread waits for it;
 //   - a warp function that not all 32 lanes reach, or a barrier that not all threads reach, is
@@ -125,12 +125,13 @@ inline void resume(int index) {
 // anything can run.
 inline bool release() {
   Machine& m = machine();
-  bool any = false, whole_block = true, any_live = false;
+  bool any = false, whole_block = true, any_live = false;  // any: something can run
   for (int w = 0; w < m.threads; w += kLanes) {
     int at_warp = 0;
     for (int i = w; i < w + kLanes; ++i) {
       const State state = m.fibers[static_cast<size_t>(i)]->state;
       at_warp += state == State::kAtWarp;
+      any |= state == State::kReady;
       whole_block &= state == State::kAtBlock || state == State::kDone;
       any_live |= state != State::kDone;
     }
@@ -161,18 +162,30 @@ inline void start_block() {
   }
 }
 
+// Runs those of a warp's lanes that can run, in a random order.
+inline void run_warp(int warp) {
+  Machine& m = machine();
+  const auto turn = static_cast<int>(next_random() % kLanes);
+  const int stride = static_cast<int>(next_random() % 16) * 2 + 1;  // odd: meets every lane
+  for (int i = 0; i < kLanes; ++i) {
+    const int thread = warp * kLanes + (turn + i * stride) % kLanes;
+    if (m.fibers[static_cast<size_t>(thread)]->state == State::kReady) resume(thread);
+  }
+}
+
 inline void run_block() {
   Machine& m = machine();
   start_block();
+  const int warps = m.threads / kLanes;
+  uint64_t slow = 0;
   do {
-    // a random place to start, a random odd stride: another order at every barrier
-    const int first = static_cast<int>(next_random() % static_cast<uint64_t>(m.threads));
-    const int step = static_cast<int>(next_random() % 16) * 2 + 1;
-    for (int i = 0, at = first; i < m.threads; ++i, at = (at + step) % m.threads) {
-      if (m.fibers[static_cast<size_t>(at)]->state == State::kReady) resume(at);
-    }
-    for (int i = 0; i < m.threads; ++i) {  // a stride that shares a factor with the threads
-      if (m.fibers[static_cast<size_t>(i)]->state == State::kReady) resume(i);
+    // one warp at a time lags far behind the others, which do not keep step either
+    if (next_random() % 16 == 0) slow = next_random() % static_cast<uint64_t>(warps);
+    const auto first = static_cast<int>(next_random() % static_cast<uint64_t>(warps));
+    for (int i = 0; i < warps; ++i) {
+      const int warp = (first + i) % warps;
+      const uint64_t rest = static_cast<uint64_t>(warp) == slow ? 7 : 2;  // rounds of 8 missed
+      if (next_random() % 8 >= rest) run_warp(warp);
     }
   } while (release());
   for (size_t i = 0; i < kRedZone; ++i) {
