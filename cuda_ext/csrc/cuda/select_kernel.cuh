@@ -102,8 +102,7 @@ DVS2S_DEVICE Threshold find_threshold(const Candidates& words, int places, Selec
     if (thread_index() < 32) find_bin(shared, places);
     sync_block();
     order |= static_cast<uint32_t>(shared.bin) << shift;
-    places -= shared.above;
-    sync_block();
+    places -= shared.above;  // read by all before warp 0 writes again, two barriers later
   }
   return Threshold{order, places};
 }
