@@ -191,7 +191,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.presets": "model",
         "bench.contenders": "decoding.options decoding.search decoding.session dynamic_vocab"
         " engine.engine engine.words layers.encoder model",
-        "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options engine.engine model",
+        "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
+        " engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
         " data.prepare"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
@@ -206,7 +207,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " text.specials text.tokenizer",
         "serving.generation": "config decoding.protocol decoding.search decoding.session"
         " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
-        "serving.worker": "config devices errors loading model responder serving.generation"
+        "serving.worker": "config devices errors loading model ops.extension responder"
+        " serving.generation"
         " serving.schedule serving.wire",
         "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
@@ -259,7 +261,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
         " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
         " training.lock training.signals",
-        "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine",
+        "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine ops.extension",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",

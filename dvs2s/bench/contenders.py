@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -132,12 +132,12 @@ class _FullSession(Session):
         begin = torch.full_like(self.vocab.ids[:, :1], 2)
         hidden = self.model.step(begin, hidden, memory)
         none = hidden.new_empty(0, 0)  # no rows are gathered
-        state = SessionState(hidden, memory, none, none, self.vocab.ids)
+        state = SessionState(hidden, memory, none, none, self.vocab, False)
         return self._log_probs(hidden), state
 
     def step(self, slots: Tensor, state: SessionState) -> tuple[Tensor, SessionState]:
         hidden = self.model.step(slots, state.hidden, state.memory)
-        state = SessionState(hidden, state.memory, state.rows, state.bias, state.ids)
+        state = replace(state, hidden=hidden)
         return self._log_probs(hidden), state
 
     def _log_probs(self, hidden: Tensor) -> Tensor:

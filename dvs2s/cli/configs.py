@@ -138,20 +138,32 @@ class ServeConfig(CheckpointConfig):
             )
 
 
+# presets of each benchmark; the second is the default
+_BENCHMARKS = {
+    "decode": ("smoke", "quick", "paper", "scaling"),
+    "ops": ("smoke", "decode", "batch"),
+    "routes": ("smoke", "grid"),
+    "output_layer": ("smoke", "quick", "paper"),
+}
+
+
 @dataclass
 class BenchConfig:
     """``python -m dvs2s.cli.bench``."""
 
     bench: str = "decode"
-    preset: str = "quick"
+    preset: str = ""
     threads: int = 2
     rounds: int = 0
     seed: int = 0
+    compiled: bool = False
     out: str = ""
 
     def __post_init__(self) -> None:
-        _one_of(self, "bench", ("decode",))
-        _one_of(self, "preset", ("smoke", "quick", "paper", "scaling"))
+        _one_of(self, "bench", tuple(_BENCHMARKS))
+        presets = _BENCHMARKS[self.bench]
+        self.preset = self.preset or presets[1]
+        _one_of(self, "preset", presets)
         if self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}")
         for name in ("rounds", "seed"):

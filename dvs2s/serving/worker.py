@@ -22,6 +22,7 @@ from dvs2s.devices import say_kernels
 from dvs2s.errors import Dvs2sError
 from dvs2s.loading import load
 from dvs2s.model import Dvs2sModel
+from dvs2s.ops.extension import describe
 from dvs2s.responder import Responder
 from dvs2s.serving.generation import Generation
 from dvs2s.serving.schedule import Waiting, cells, next_batch
@@ -210,7 +211,7 @@ def _info(name: str, bot: Responder, precision: str) -> ModelInfo:
         parameters=sum(p.numel() for p in bot.model.parameters()),
         device=str(bot.device),
         precision=precision,
-        kernels="PyTorch reference kernels",
+        kernels=describe(str(bot.device)),
         created=int(weights.stat().st_mtime) if weights.exists() else 0,
     )
 

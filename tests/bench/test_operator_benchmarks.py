@@ -1,10 +1,15 @@
 """Each operator benchmark runs, says what it must, and refuses kernels that are wrong."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from dvs2s.bench import operators, output_layer, routes
 from dvs2s.bench.interleave import interleaved
+from dvs2s.cli import bench
+from dvs2s.cli.configs import BenchConfig
 
 
 def test_calls_take_turns_and_warm_ones_do_not_count() -> None:
@@ -59,6 +64,19 @@ def test_the_output_layer_reports_time_and_memory_of_every_form() -> None:
     assert [row["form"] for row in report["rows"]] == list(output_layer.FORMS)
     assert report["rows"][0]["over_full"] == 1
     assert output_layer.table(report).count("\n") == len(output_layer.FORMS) + 1
+
+
+@pytest.mark.parametrize("name", ["ops", "routes", "output_layer"])
+def test_the_command_prints_a_table_and_writes_its_figures(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    before = torch.get_num_threads()
+    bench.main(BenchConfig(bench=name, preset="smoke", threads=1, rounds=1, out=str(out)))
+    torch.set_num_threads(before)
+    written = json.loads(out.read_text())
+    assert written["preset"] == "smoke" and written["machine"]["torch"] == torch.__version__
+    assert len(written["rows"]) > 0 and capsys.readouterr().out.startswith("| ")
 
 
 @pytest.mark.parametrize("module", [operators, routes])
