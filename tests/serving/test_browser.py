@@ -72,7 +72,9 @@ def test_three_turns_stream_the_lens_shows_and_a_reload_keeps_them(
         expect(page.locator("#send")).to_be_visible()
     seen = set(page.evaluate("window.seen"))
     assert bubbles(page) == ["you said one", "you said two words", "you said three more words here"]
-    assert {"you", "you said", "you said three"} <= seen, "it came at once: nothing streamed"
+    # on a busy machine a page may draw several words at once, but not the whole reply every time
+    whole = {"", "you said one", "you said two words", "you said three more words here"}
+    assert seen - whole, "it came at once: nothing streamed"
     assert engine.jobs[-1].turns == ("two words", "you said two words", "three more words here")
 
     lens = page.locator(".lens").last
