@@ -50,7 +50,7 @@ class Row:
 
 
 def run_decoding(
-    preset: Preset, *, threads: int, rounds: int, seed: int
+    preset: Preset, *, threads: int, rounds: int, seed: int, clock: str = "wall"
 ) -> tuple[list[Row], dict[str, Any]]:
     """Returns a row for every contender at every setting, and the machine that they ran on.
 
@@ -59,9 +59,14 @@ def run_decoding(
         threads: of every contender, at least 1.
         rounds: 0 for the preset's.
         seed: of weights and messages.
+        clock: "wall", or "cpu" for the process's own seconds; stages are by the wall clock.
     """
     torch.set_num_threads(threads)
-    machine = environment() | {"threads": threads, "read_gb_per_second": read_bandwidth() / 1e9}
+    machine = environment() | {
+        "threads": threads,
+        "clock": clock,
+        "read_gb_per_second": read_bandwidth() / 1e9,
+    }
     machine["engine"] = why_unavailable() or "there"
     rows: list[Row] = []
     for size in dict.fromkeys(setting.vocabulary_size for setting in preset.settings):
@@ -70,7 +75,7 @@ def run_decoding(
         contenders, weights = _contenders(preset, model, threads)
         for setting in preset.settings:
             if setting.vocabulary_size == size:
-                rows += _run(setting, contenders, weights, rounds or preset.rounds, seed)
+                rows += _run(setting, contenders, weights, rounds or preset.rounds, seed, clock)
     return rows, machine
 
 
@@ -143,6 +148,7 @@ def _run(
     weights: list[float],
     rounds: int,
     seed: int,
+    clock: str,
 ) -> list[Row]:
     options = SearchOptions(
         kind="greedy" if setting.beam == 1 else "beam",
@@ -166,9 +172,8 @@ def _run(
         return run
 
     title = f"V {setting.vocabulary_size:,} batch {setting.batch} beam {setting.beam}"
-    timed = interleave(
-        [runner(i) for i in range(len(contenders))], rounds=rounds, warm_up=warm_up, title=title
-    )
+    runs = [runner(i) for i in range(len(contenders))]
+    timed = interleave(runs, rounds=rounds, warm_up=warm_up, title=title, clock=clock)
     baseline = timed[0].quantile(0.5)
     return [
         _row(setting, contender, result, baseline, memory, _agreement(i, contenders, replies))

@@ -34,7 +34,11 @@ def _decode(config: BenchConfig) -> tuple[str, dict[str, Any]]:
     if why := why_unavailable():
         logger.info("the engine takes no part: %s", why)
     rows, machine = run_decoding(
-        PRESETS[config.preset], threads=config.threads, rounds=config.rounds, seed=config.seed
+        PRESETS[config.preset],
+        threads=config.threads,
+        rounds=config.rounds,
+        seed=config.seed,
+        clock=config.clock,
     )
     return as_table(rows), as_json(rows, machine)
 

@@ -157,9 +157,11 @@ class BenchConfig:
     rounds: int = 0
     seed: int = 0
     compiled: bool = False
+    clock: str = "wall"
     out: str = ""
 
     def __post_init__(self) -> None:
+        _one_of(self, "clock", ("wall", "cpu"))
         _one_of(self, "bench", tuple(_BENCHMARKS))
         presets = _BENCHMARKS[self.bench]
         self.preset = self.preset or presets[1]

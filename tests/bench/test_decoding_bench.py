@@ -53,7 +53,7 @@ def test_every_contender_runs_in_every_round_in_turn() -> None:
         calls.append(("b", number))
         return runner("b")
 
-    timed = interleave([run_a, run_b], rounds=3, warm_up=1, title="test")
+    timed = interleave([run_a, run_b], rounds=3, warm_up=1, title="test", clock="cpu")
     assert calls == [(name, number) for number in range(4) for name in "ab"]
     assert timed[0].median_stages() == {"x": 2.0} and timed[1].median_stages() == {}
     with pytest.raises(ValueError, match="rounds must be at least 1, got 0"):

@@ -3,17 +3,35 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <new>
 #include <type_traits>
 #include <utility>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace dvs2s::engine {
+
+// Bytes at a cache line's border. Large blocks, the weights, ask for huge pages: read from end to
+// end at every step, they would miss the address cache once a small page.
+inline void* aligned_block(size_t bytes) {
+  constexpr size_t kLine = 64, kHuge = size_t{2} << 20;
+  const size_t border = bytes >= 2 * kHuge ? kHuge : kLine;
+  const size_t whole = (bytes + border - 1) / border * border;
+  void* block = std::aligned_alloc(border, whole == 0 ? border : whole);
+  if (block == nullptr) throw std::bad_alloc();
+#if defined(__linux__)
+  if (border == kHuge) madvise(block, whole, MADV_HUGEPAGE);  // a wish: refusal does no harm
+#endif
+  return block;
+}
 
 // Uninitialised elements at a cache line's border. Growing forgets what was there.
 template <class T>
 class Buffer {
   static_assert(std::is_trivially_copyable_v<T>);
-  static constexpr std::align_val_t kLine{64};
 
  public:
   Buffer() = default;
@@ -31,7 +49,7 @@ class Buffer {
   T* reserve(int64_t size) {
     if (size > size_) {
       free();
-      data_ = static_cast<T*>(::operator new(static_cast<size_t>(size) * sizeof(T), kLine));
+      data_ = static_cast<T*>(aligned_block(static_cast<size_t>(size) * sizeof(T)));
       size_ = size;
     }
     return data_;
@@ -44,7 +62,7 @@ class Buffer {
 
  private:
   void free() {
-    if (data_ != nullptr) ::operator delete(data_, kLine);
+    std::free(data_);
     data_ = nullptr;
     size_ = 0;
   }
