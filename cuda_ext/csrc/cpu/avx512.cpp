@@ -82,7 +82,10 @@ struct BF16 {
     return (__m512bh)_mm512_maskz_loadu_epi16(static_cast<__mmask32>((1ull << n) - 1), p);
   }
   static __m512bh tail_x(const uint16_t* p, int n) { return tail_w(p, n); }
-  static Acc fma(Acc acc, __m512bh w, __m512bh x) { return _mm512_dpbf16_ps(acc, w, x); }
+  static Acc fma(Acc acc, __m512bh w, __m512bh x) {  // as in Int8
+    asm("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
+    return acc;
+  }
   static Acc offset(Acc acc, __m512bh) { return acc; }
   static float reduce(Acc acc) { return sum16(acc); }
   static Acc minus(Acc acc, Acc) { return acc; }
@@ -106,9 +109,13 @@ struct Int8 {
   static __m512i tail_x(const uint8_t* p, int n) {
     return _mm512_maskz_loadu_epi8((1ull << n) - 1, p);
   }
-  static Acc fma(Acc acc, __m512i w, __m512i x) { return _mm512_dpbusd_epi32(acc, x, w); }
+  // g++ 12 copies the accumulators of _mm512_dpbusd_epi32 to the stack and back
+  static Acc fma(Acc acc, __m512i w, __m512i x) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
+    return acc;
+  }
   static Acc offset(Acc acc, __m512i w) {
-    return _mm512_dpbusd_epi32(acc, _mm512_set1_epi8(static_cast<char>(kOffset)), w);
+    return fma(acc, w, _mm512_set1_epi8(static_cast<char>(kOffset)));
   }
   static float reduce(Acc acc) { return static_cast<float>(_mm512_reduce_add_epi32(acc)); }
   static Acc minus(Acc acc, Acc other) { return _mm512_sub_epi32(acc, other); }
