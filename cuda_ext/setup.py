@@ -91,6 +91,7 @@ extension = Extension(
         *sanitize,
         "-std=c++20",
         "-fvisibility=hidden",
+        "-ffp-contract=off",  # a product and a sum are rounded alike in every route
         "-Wall",
         # g++ 12 mistakes the undefined lanes of its own intrinsics for a mistake of ours
         "-Wno-uninitialized",

@@ -25,15 +25,13 @@ inline float sum16(__m512 v) {
   v = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
   return _mm_cvtss_f32(quarters(v));
 }
-inline void sum16_of_4(__m512 a, __m512 b, __m512 c, __m512 d, float* out, int64_t ld) {
+inline void sum16_of_4(__m512 a, __m512 b, __m512 c, __m512 d, float* out) {
   const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
   const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
   const __m512d x = _mm512_castps_pd(ab), y = _mm512_castps_pd(cd);
   const __m512 low = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
   const __m512 high = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
-  alignas(16) float sums[4];
-  _mm_store_ps(sums, quarters(_mm512_add_ps(low, high)));
-  for (int i = 0; i < 4; ++i) out[i * ld] = sums[i];
+  _mm_storeu_ps(out, quarters(_mm512_add_ps(low, high)));
 }
 
 struct F32 {
@@ -51,8 +49,8 @@ struct F32 {
   static Acc offset(Acc acc, __m512) { return acc; }
   static float reduce(Acc acc) { return sum16(acc); }
   static Acc minus(Acc acc, Acc) { return acc; }
-  static void reduce4(const Acc* a, float* out, int64_t ld) {
-    sum16_of_4(a[0], a[1], a[2], a[3], out, ld);
+  static void reduce4(const Acc* a, float* out) {
+    sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
 
@@ -89,8 +87,8 @@ struct BF16 {
   static Acc offset(Acc acc, __m512bh) { return acc; }
   static float reduce(Acc acc) { return sum16(acc); }
   static Acc minus(Acc acc, Acc) { return acc; }
-  static void reduce4(const Acc* a, float* out, int64_t ld) {
-    sum16_of_4(a[0], a[1], a[2], a[3], out, ld);
+  static void reduce4(const Acc* a, float* out) {
+    sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
 
@@ -119,7 +117,7 @@ struct Int8 {
   }
   static float reduce(Acc acc) { return static_cast<float>(_mm512_reduce_add_epi32(acc)); }
   static Acc minus(Acc acc, Acc other) { return _mm512_sub_epi32(acc, other); }
-  static void reduce4(const Acc* a, float* out, int64_t ld) {  // integers: any order is exact
+  static void reduce4(const Acc* a, float* out) {  // integers: any order is exact
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]),
                                         _mm512_unpackhi_epi32(a[0], a[1]));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]),
@@ -128,10 +126,8 @@ struct Int8 {
                                          _mm512_unpackhi_epi64(ab, cd));
     const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all),
                                           _mm512_extracti64x4_epi64(all, 1));
-    alignas(16) float sums[4];
-    _mm_store_ps(sums, _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(half),
+    _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(half),
                                                      _mm256_extracti128_si256(half, 1))));
-    for (int i = 0; i < 4; ++i) out[i * ld] = sums[i];
   }
 };
 

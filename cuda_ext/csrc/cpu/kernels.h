@@ -5,7 +5,7 @@
 
 namespace dvs2s {
 
-// Dots of nw weight rows with nx hidden rows, H long: out[i * ld + j] = <w[i], x[j]> in float32.
+// Dots of nw weight rows with nx hidden rows, H long: out[j * ld + i] = <w[i], x[j]> in float32.
 // A pair's sum is made in one order, whatever nw and nx are: results do not depend on the batch.
 // `next` (nullptr, or nw pointers) are rows that the caller reads afterwards: prefetched.
 using Dots = void (*)(

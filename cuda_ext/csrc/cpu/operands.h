@@ -76,8 +76,12 @@ struct Operands {
     if (!quantised_.empty()) return quantised_.data() + i * H;
     return hidden_data_ + i * H * element_;
   }
+  float bias(int64_t word) const { return bias_[word]; }
+  bool is_scaled() const { return row_scale_ != nullptr; }
+  float row_scale(int64_t word) const { return is_scaled() ? row_scale_[word] : 1.0f; }
+  float hidden_scale(int64_t i) const { return hidden_scale_[i]; }
   float logit(float dot, int64_t word, int64_t i) const {
-    if (row_scale_ != nullptr) dot *= row_scale_[word] * hidden_scale_[i];
+    if (is_scaled()) dot *= row_scale_[word] * hidden_scale_[i];
     return dot + bias_[word];
   }
 

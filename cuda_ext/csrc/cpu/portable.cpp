@@ -35,7 +35,7 @@ void dots(
       }
       Sum total = 0;
       for (Sum p : part) total += p;
-      out[i * ld + j] = static_cast<float>(total);
+      out[j * ld + i] = static_cast<float>(total);
     }
   }
 }

@@ -28,27 +28,36 @@ constexpr float kMinusInf = -std::numeric_limits<float>::infinity();
 
 enum Route : int64_t { kGather = 0, kUnion = 1, kDense = 2 };
 
-// Logits of the words ids[first, last) of example b, for all its R rows, to out[r * K + slot].
+// Logits of the words ids[first, last) of example b, for all its R rows, to out[r * ld + slot]: the
+// dot products are made in place, scale and bias come after.
 void gather_block(
     const Operands& in, int64_t b, int64_t first, int64_t last, float* out, int64_t ld) {
   const void* rows[kBlock + 4];
+  float bias[kBlock], scale[kBlock];
   const int64_t* ids = in.ids + b * in.K;
   const int n = static_cast<int>(last - first);
-  for (int i = 0; i < n; ++i) rows[i] = in.row(ids[first + i]);
+  for (int i = 0; i < n; ++i) {
+    rows[i] = in.row(ids[first + i]);
+    bias[i] = in.bias(ids[first + i]);
+    scale[i] = in.row_scale(ids[first + i]);
+  }
   for (int i = n; i < n + 4; ++i) {  // what the task after this one reads first
     const int64_t slot = last + (i - n);
     rows[i] = in.row(ids[slot < in.lengths[b] ? slot : first]);
   }
   const void* hidden[64];
-  std::vector<float> dots(static_cast<size_t>(n) * 64);
   for (int64_t r0 = 0; r0 < in.R; r0 += 64) {
     const int nr = static_cast<int>(std::min<int64_t>(64, in.R - r0));
     for (int j = 0; j < nr; ++j) hidden[j] = in.hidden_row(b * in.R + r0 + j);
-    in.dots(rows, n, hidden, nr, in.H, dots.data(), 64, r0 == 0 ? rows + 4 : nullptr);
+    in.dots(
+        rows, n, hidden, nr, in.H, out + r0 * ld + first, ld, r0 == 0 ? rows + 4 : nullptr);
     for (int j = 0; j < nr; ++j) {
       float* line = out + (r0 + j) * ld + first;
-      for (int i = 0; i < n; ++i) {
-        line[i] = in.logit(dots[i * 64 + j], ids[first + i], b * in.R + r0 + j);
+      if (in.is_scaled()) {
+        const float size = in.hidden_scale(b * in.R + r0 + j);
+        for (int i = 0; i < n; ++i) line[i] = line[i] * (scale[i] * size) + bias[i];
+      } else {
+        for (int i = 0; i < n; ++i) line[i] += bias[i];
       }
     }
   }
@@ -140,17 +149,17 @@ void union_words(const Operands& in, const Inverted& index, int64_t begin, int64
       }
     }
     const int64_t nx = n * in.R;
-    dots.resize(static_cast<size_t>(4 * nx));
+    dots.resize(static_cast<size_t>(4 * nx));  // 4 words a line
     const void* rows[8];  // the tile's, then those to fetch meanwhile
     for (int64_t i = 0; i < 2 * nw; ++i) {
       rows[i] = in.row(index.words[std::min(w + i, end - 1)]);
     }
-    in.dots(rows, static_cast<int>(nw), hidden.data(), static_cast<int>(nx), in.H, dots.data(), nx,
+    in.dots(rows, static_cast<int>(nw), hidden.data(), static_cast<int>(nx), in.H, dots.data(), 4,
             rows + nw);
     for (int64_t i = 0; i < nw; ++i) {
       for (int64_t j = 0; j < nx; ++j) {
         const int64_t slot = index.at[index.starts[w + i] + j / in.R].second;
-        z[lines[j] * in.K + slot] = in.logit(dots[i * nx + j], index.words[w + i], lines[j]);
+        z[lines[j] * in.K + slot] = in.logit(dots[j * 4 + i], index.words[w + i], lines[j]);
       }
     }
     w += nw;
@@ -172,14 +181,14 @@ void dense_block(const Operands& in, const std::vector<const void*>& hidden, int
   const void* rows[kBlock];
   for (int64_t i = 0; i < n; ++i) rows[i] = in.row(first + i);
   in.dots(rows, static_cast<int>(n), hidden.data(), static_cast<int>(lines), in.H, dots.data(),
-          lines, nullptr);
+          kBlock, nullptr);
   for (int64_t b = 0; b < in.B; ++b) {
     const int64_t* ids = in.ids + b * in.K;
     const int64_t* end = ids + in.lengths[b];
     for (const int64_t* id = std::lower_bound(ids, end, first); id != end && *id < first + n; ++id) {
       for (int64_t r = 0; r < in.R; ++r) {
         const int64_t line = b * in.R + r;
-        z[line * in.K + (id - ids)] = in.logit(dots[(*id - first) * lines + line], *id, line);
+        z[line * in.K + (id - ids)] = in.logit(dots[line * kBlock + (*id - first)], *id, line);
       }
     }
   }

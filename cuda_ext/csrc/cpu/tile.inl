@@ -4,7 +4,7 @@
 //
 // D has: Weight, Hidden (element types), Load (vector), Acc, kLanes, kMaxW, kMaxX, kOffset;
 //   load_w, load_x (p), tail_w, tail_x (p, n), zero(), fma(acc, w, x), minus(acc, acc),
-//   reduce(acc) -> float; where kMaxW is 4, reduce4(accs, out, ld): the same sums of four;
+//   reduce(acc) -> float; where kMaxW is 4, reduce4(accs, out): the same sums of four;
 //   offset(acc, w): acc plus kOffset times the lanes of w.
 
 template <class D, int NW, int NX, bool kPrefetch>
@@ -48,12 +48,12 @@ inline __attribute__((always_inline)) void tile(
       for (int i = 0; i < 4; ++i) {
         column[i] = D::kOffset != 0 ? D::minus(acc[i][j], minus[i]) : acc[i][j];
       }
-      D::reduce4(column, out + j, ld);
+      D::reduce4(column, out + j * ld);
     }
   } else {
     for (int i = 0; i < NW; ++i) {
       for (int j = 0; j < NX; ++j) {
-        out[i * ld + j] =
+        out[j * ld + i] =
             D::reduce(D::kOffset != 0 ? D::minus(acc[i][j], minus[i]) : acc[i][j]);
       }
     }
@@ -81,14 +81,14 @@ void dots(
   for (; i + D::kMaxW <= nw; i += D::kMaxW) {
     for (int j = 0; j < nx; j += D::kMaxX) {
       tile_or_less<D, D::kMaxW, D::kMaxX>(
-          rows + i, hidden + j, nx - j, H, out + i * ld + j, ld,
+          rows + i, hidden + j, nx - j, H, out + j * ld + i, ld,
           next != nullptr && j == 0 ? next + i : nullptr);
     }
   }
   for (; i < nw; ++i) {
     for (int j = 0; j < nx; j += D::kMaxX) {
       tile_or_less<D, 1, D::kMaxX>(
-          rows + i, hidden + j, nx - j, H, out + i * ld + j, ld,
+          rows + i, hidden + j, nx - j, H, out + j * ld + i, ld,
           next != nullptr && j == 0 ? next + i : nullptr);
     }
   }

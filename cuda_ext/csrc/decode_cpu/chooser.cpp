@@ -117,12 +117,12 @@ void Chooser::score_block(int64_t first, int64_t last, int64_t count) {
   for (int64_t i = 0; i < count; i += kMost) {
     const auto nx = static_cast<int>(std::min(kMost, count - i));
     for (int j = 0; j < nx; ++j) x[j] = rows_.get() + (i + j) * row_bytes;
-    dots(w, n, x, nx, store.columns, out, kMost, i == 0 ? w + 4 : nullptr);
+    dots(w, n, x, nx, store.columns, out, kTaskRows, i == 0 ? w + 4 : nullptr);
     for (int j = 0; j < nx; ++j) {
       float* line = odds_.get() + (i + j) * C + first;
       for (int r = 0; r < n; ++r) {
         const float scale = is_int8 ? store.scale[first + r] * scales_[i + j] : 1.0f;
-        const float z = out[r * kMost + j] * scale + store.bias[first + r];
+        const float z = out[j * kTaskRows + r] * scale + store.bias[first + r];
         line[r] = z == z ? z : kMinusInf;  // an order among them is needed
       }
     }
