@@ -147,9 +147,10 @@ TIERS: tuple[dict[str, str], ...] = (
         "model": "layers.* text.specials",
         "bench": "",
         "bench.interleave": "",
+        "bench.timing": "",
         "bench.operators": "bench.interleave ops ops.extension",
         "bench.routes": "bench.interleave bench.operators ops ops.library ops.planner",
-        "bench.output_layer": "bench.interleave ops ops.reference",
+        "bench.output_layer": "bench.interleave bench.timing ops ops.reference",
         "selection": "config dynamic_vocab text.vocabulary",
         "serving.schedule": "config serving.wire",
         "serving.plan": "config errors serving.errors serving.options serving.schemas serving.wire",
@@ -187,7 +188,6 @@ TIERS: tuple[dict[str, str], ...] = (
         " engine.results engine.words layers.encoder model selection",
     },
     {  # 4: options become objects; text in, text out
-        "bench.timing": "",
         "bench.presets": "model",
         "bench.contenders": "decoding.options decoding.search decoding.session dynamic_vocab"
         " engine.engine engine.words layers.encoder model",

@@ -5,7 +5,6 @@ memory: what an allocator keeps from one form would be counted for the next.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from dvs2s import ops
 from dvs2s.bench.interleave import interleaved
+from dvs2s.bench.timing import forget_peak, peak_bytes
 from dvs2s.ops.reference import masked_cross_entropy
 
 
@@ -142,10 +142,9 @@ def _own_process(preset: str, form: str) -> None:
     call = forms(PRESETS[preset])[form]
     tiny = forms(PRESETS["smoke"])[form]
     tiny()  # threads, code and buffers that any call needs
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = forget_peak()
     call()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps((after - before) * 1024))
+    print(json.dumps(peak_bytes() - before))
 
 
 if __name__ == "__main__":

@@ -77,14 +77,14 @@ def interleave(
     with tqdm(total=(warm_up + rounds) * len(runs), desc=title, disable=None) as bar:
         for number in range(-warm_up, rounds):
             for index, run in enumerate(runs):
-                before = _forget_peak()
+                before = forget_peak()
                 start = now()
                 by_stage = run(number + warm_up)
                 took = now() - start
                 if number >= 0:
                     seconds[index].append(took)
                     stages[index].append(by_stage)
-                    peaks[index] = max(peaks[index], _status("VmHWM") - before)
+                    peaks[index] = max(peaks[index], peak_bytes() - before)
                 bar.update()
     return [
         Timed(s, t if any(t) else [], p) for s, t, p in zip(seconds, stages, peaks, strict=True)
@@ -119,7 +119,12 @@ def resident_bytes() -> int:
     return _status("VmRSS")
 
 
-def _forget_peak() -> int:
+def peak_bytes() -> int:
+    """Returns the most memory since ``forget_peak``; 0 where the system does not say."""
+    return _status("VmHWM")
+
+
+def forget_peak() -> int:
     """Sets the recorded peak back to the memory in use, and returns that."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
