@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dvs2s import ops
-from dvs2s.bench.interleave import Timing, interleaved
+from dvs2s.bench.timing import Timed, interleaved
 from dvs2s.ops import extension
 
 FIXED = 300  # function words, the same in every vocabulary
@@ -188,22 +188,22 @@ def _calls(operands: Operands, *, compiled: bool) -> Iterator[tuple[str, Callabl
         yield "ceiling reading", lambda: torch.ops.dvs2s.reading_ceiling(operands.weight, used)
 
 
-def _rows(operands: Operands, timings: dict[str, Timing], error: float) -> Iterator[dict[str, Any]]:
+def _rows(operands: Operands, timings: dict[str, Timed], error: float) -> Iterator[dict[str, Any]]:
     shape = operands.shape
     products = shape.batch * shape.rows * shape.words * shape.width
     floor, binding = 0.0, ""
     if "ceiling reading" in timings:
         kind = _KINDS[shape.dtype]
         done = torch.ops.dvs2s.arithmetic_ceiling(kind, 1) * 400_000
-        arithmetic = products / done * timings["ceiling arithmetic"].median
-        reading = timings["ceiling reading"].median
+        arithmetic = products / done * timings["ceiling arithmetic"].median()
+        reading = timings["ceiling reading"].median()
         floor, binding = max((arithmetic, "arithmetic"), (reading, "reading"))
     for name, timing in timings.items():
-        row: dict[str, Any] = {"provider": name, **asdict(shape), **asdict(timing)}
-        row["over_ours"] = timing.median / timings["ours"].median
+        row: dict[str, Any] = {"provider": name, **asdict(shape), **timing.spread()}
+        row["over_ours"] = timing.median() / timings["ours"].median()
         if name == "ours":
             row |= {"error": error, "floor": floor, "binding": binding}
-            row["share_of_ceiling"] = floor / timing.median if floor else None
+            row["share_of_ceiling"] = floor / timing.median() if floor else None
         yield row
 
 

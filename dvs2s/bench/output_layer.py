@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from dvs2s import ops
-from dvs2s.bench.interleave import interleaved
-from dvs2s.bench.timing import forget_peak, peak_bytes
+from dvs2s.bench.timing import forget_peak, interleaved, peak_bytes
 from dvs2s.ops.reference import masked_cross_entropy
 
 
@@ -110,8 +109,8 @@ def run(preset: str, *, repeats: int) -> dict[str, Any]:
     rows = [
         {
             "form": name,
-            "median": timings[name].median,
-            "over_full": timings[name].median / timings["full"].median,
+            "median": timings[name].median(),
+            "over_full": timings[name].median() / timings["full"].median(),
             "megabytes": memory[name] / 1e6,
             "memory_over_full": memory[name] / max(memory["full"], 1.0),
         }

@@ -7,8 +7,8 @@ import torch
 from tqdm import tqdm
 
 from dvs2s import ops
-from dvs2s.bench.interleave import interleaved
 from dvs2s.bench.operators import Operands, Shape
+from dvs2s.bench.timing import interleaved
 from dvs2s.ops.library import ROUTES
 from dvs2s.ops.planner import choose
 
@@ -47,14 +47,14 @@ def run(preset: str, *, repeats: int, progress: bool) -> dict[str, Any]:
         timings = interleaved(calls, repeats=repeats, warm=1)
         number = choose("auto", operands.hidden, operands.weight, operands.ids)
         chosen = next(name for name, value in ROUTES.items() if value == number)
-        best = min(timings[name].median for name in ROUTES)
+        best = min(timings[name].median() for name in ROUTES)
         rows.append(
             {
                 **asdict(shape),
-                **{name: timing.median for name, timing in timings.items()},
+                **{name: timing.median() for name, timing in timings.items()},
                 "chosen": chosen,
-                "over_best": timings[chosen].median / best,
-                "over_torch_dense": timings[chosen].median / timings["torch dense"].median,
+                "over_best": timings[chosen].median() / best,
+                "over_torch_dense": timings[chosen].median() / timings["torch dense"].median(),
             }
         )
     return {"benchmark": "routes", "preset": preset, "repeats": repeats, "rows": rows}

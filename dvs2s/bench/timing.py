@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,14 @@ class Timed:
         low = int(place)
         high = min(low + 1, len(ordered) - 1)
         return ordered[low] + (place - low) * (ordered[high] - ordered[low])
+
+    def median(self) -> float:
+        """Returns the median seconds."""
+        return self.quantile(0.5)
+
+    def spread(self) -> dict[str, float]:
+        """Returns median, first and last decile, seconds, as ``median``, ``low`` and ``high``."""
+        return {"median": self.median(), "low": self.quantile(0.1), "high": self.quantile(0.9)}
 
     def median_stages(self) -> dict[str, float]:
         """Returns the median seconds of each stage."""
@@ -89,6 +97,32 @@ def interleave(
     return [
         Timed(s, t if any(t) else [], p) for s, t, p in zip(seconds, stages, peaks, strict=True)
     ]
+
+
+def interleaved(
+    calls: Mapping[str, Callable[[], object]], *, repeats: int, warm: int = 2
+) -> dict[str, Timed]:
+    """Times named calls that know no stages, in turn.
+
+    Args:
+        calls: by name.
+        repeats: turns that count, at least 1.
+        warm: turns before them that do not.
+
+    Raises:
+        ValueError: repeats below 1.
+    """
+
+    def staged(call: Callable[[], object]) -> Callable[[int], dict[str, float]]:
+        def run(_: int) -> dict[str, float]:
+            call()
+            return {}
+
+        return run
+
+    runs = [staged(call) for call in calls.values()]
+    timed = interleave(runs, rounds=repeats, warm_up=warm, title="turns")
+    return dict(zip(calls, timed, strict=True))
 
 
 def environment() -> dict[str, Any]:

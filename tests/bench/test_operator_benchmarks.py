@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dvs2s.bench import operators, output_layer, routes
-from dvs2s.bench.interleave import interleaved
+from dvs2s.bench.timing import interleaved
 from dvs2s.cli import bench
 from dvs2s.cli.configs import BenchConfig
 
@@ -18,9 +18,11 @@ def test_calls_take_turns_and_warm_ones_do_not_count() -> None:
         {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, repeats=3, warm=1
     )
     assert order == ["a", "b"] * 4
-    assert all(0 <= t.low <= t.median <= t.high for t in timings.values())
-    with pytest.raises(ValueError, match="repeats must be at least 1"):
-        interleaved({}, repeats=0)
+    assert all(
+        0 <= t["low"] <= t["median"] <= t["high"] for t in (v.spread() for v in timings.values())
+    )
+    with pytest.raises(ValueError, match="rounds must be at least 1"):
+        interleaved({"a": list}, repeats=0)
 
 
 def test_operators_report_error_and_ceiling() -> None:
