@@ -111,7 +111,11 @@ TIERS: tuple[dict[str, str], ...] = (
         "serving.streaming": "serving.client serving.errors serving.wire",
     },
     {  # 1: the options, the corpus, the composed layers, the loop
-        "config": "errors decoding.options",
+        "config": "config.*",
+        "config.checks": "errors",
+        "config.search": "config.checks decoding.options errors",
+        "config.train": "config.* errors",
+        "config.*": "config.checks errors",
         "data": "",
         "data.turns": "",
         "data.buckets": "",
