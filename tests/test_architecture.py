@@ -151,6 +151,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "model": "layers.* text.specials",
         "bench": "",
         "bench.timing": "",
+        "bench.operator_plot": "bench.operators",
         "bench.operators": "bench.timing ops ops.extension",
         "bench.routes": "bench.timing bench.operators ops ops.library ops.planner",
         "bench.output_layer": "bench.timing ops ops.reference",

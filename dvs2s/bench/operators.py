@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dvs2s import ops
-from dvs2s.bench.timing import Timed, interleaved
+from dvs2s.bench.timing import STATES, Timed, interleaved
 from dvs2s.ops import extension
 
 FIXED = 300  # function words, the same in every vocabulary
@@ -147,7 +147,7 @@ def _int8_linear(weight: Tensor, bias: Tensor) -> Callable[[Tensor], Tensor]:
 
 @torch.inference_mode()
 def run(preset: str, *, repeats: int, compiled: bool, progress: bool) -> dict[str, Any]:
-    """Returns the report: one row a shape and provider, with the ceilings of the same turns.
+    """Returns the report: one row a shape, state of the caches and provider, ceilings beside.
 
     Args:
         preset: ``smoke``, ``decode`` or ``batch``.
@@ -166,8 +166,10 @@ def run(preset: str, *, repeats: int, compiled: bool, progress: bool) -> dict[st
         error = operands.error()
         if not error < 1e-3:
             raise ValueError(f"{shape.name()}: scores are off by {error:.1e}: not timed")
-        timings = interleaved(dict(_calls(operands, compiled=compiled)), repeats=repeats)
-        rows += list(_rows(operands, timings, error))
+        calls = dict(_calls(operands, compiled=compiled))
+        for state, before in STATES.items():
+            timings = interleaved(calls, repeats=repeats, before=before)
+            rows += [{"state": state, **row} for row in _rows(operands, timings, error)]
     return {"benchmark": "operators", "preset": preset, "repeats": repeats, "rows": rows}
 
 
@@ -208,21 +210,34 @@ def _rows(operands: Operands, timings: dict[str, Timed], error: float) -> Iterat
 
 
 def table(report: dict[str, Any]) -> str:
-    """Returns the report as a Markdown table, a line a shape."""
+    """Returns the report as a Markdown table, a line a shape and state of the caches."""
     names = [n for n in dict.fromkeys(r["provider"] for r in report["rows"]) if n != "ours"]
     names = [name for name in names if not name.startswith("ceiling")]
-    head = ["shape", "ours, ms", "10-90 %", "of ceiling", "bound by", *(f"{n}, x" for n in names)]
+    head = [
+        "shape",
+        "rows",
+        "ours, ms",
+        "10-90 %",
+        "of ceiling",
+        "bound by",
+        *(f"{n}, x" for n in names),
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    by_shape: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in report["rows"]:
-        shape = Shape(**{name: row[name] for name in Shape.__dataclass_fields__})
-        by_shape.setdefault(shape.name(), {})[row["provider"]] = row
-    for name, rows in by_shape.items():
+    for (name, state), rows in grouped(report).items():
         ours = rows["ours"]
         share = ours["share_of_ceiling"]
-        cells = [name, f"{ours['median'] * 1e3:.3f}"]
+        cells = [name, state, f"{ours['median'] * 1e3:.3f}"]
         cells += [f"{ours['low'] * 1e3:.3f}-{ours['high'] * 1e3:.3f}"]
         cells += [f"{share:.0%}" if share else "-", ours["binding"] or "-"]
         cells += [f"{rows[n]['over_ours']:.1f}" if n in rows else "-" for n in names]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def grouped(report: dict[str, Any]) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """Returns a report's rows by (name of the shape, state of the caches), then by provider."""
+    found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in report["rows"]:
+        shape = Shape(**{name: row[name] for name in Shape.__dataclass_fields__})
+        found.setdefault((shape.name(), row["state"]), {})[row["provider"]] = row
+    return found

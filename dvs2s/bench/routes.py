@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from dvs2s import ops
 from dvs2s.bench.operators import Operands, Shape
-from dvs2s.bench.timing import interleaved
+from dvs2s.bench.timing import STATES, interleaved
 from dvs2s.ops.library import ROUTES
 from dvs2s.ops.planner import choose
 
@@ -25,7 +25,7 @@ PRESETS: dict[str, list[Shape]] = {
 
 @torch.inference_mode()
 def run(preset: str, *, repeats: int, progress: bool) -> dict[str, Any]:
-    """Returns one row a shape: the time of each route, of torch's dense product, and the choice.
+    """Returns one row a shape and state: each route's time, torch's dense product's, the choice.
 
     Args:
         preset: ``smoke`` or ``grid`` (the dense route takes most of its minutes).
@@ -44,31 +44,33 @@ def run(preset: str, *, repeats: int, progress: bool) -> dict[str, Any]:
             name: lambda name=name, it=operands: it.ours(name) for name in ROUTES
         }
         calls["torch dense"] = operands.torch_dense
-        timings = interleaved(calls, repeats=repeats, warm=1)
         number = choose("auto", operands.hidden, operands.weight, operands.ids)
         chosen = next(name for name, value in ROUTES.items() if value == number)
-        best = min(timings[name].median() for name in ROUTES)
-        rows.append(
-            {
-                **asdict(shape),
-                **{name: timing.median() for name, timing in timings.items()},
-                "chosen": chosen,
-                "over_best": timings[chosen].median() / best,
-                "over_torch_dense": timings[chosen].median() / timings["torch dense"].median(),
-            }
-        )
+        for state, before in STATES.items():
+            timings = interleaved(calls, repeats=repeats, warm=1, before=before)
+            seconds = {name: timing.median() for name, timing in timings.items()}
+            rows.append(
+                {
+                    **asdict(shape),
+                    "state": state,
+                    **seconds,
+                    "chosen": chosen,
+                    "over_best": seconds[chosen] / min(seconds[name] for name in ROUTES),
+                    "over_torch_dense": seconds[chosen] / seconds["torch dense"],
+                }
+            )
     return {"benchmark": "routes", "preset": preset, "repeats": repeats, "rows": rows}
 
 
 def table(report: dict[str, Any]) -> str:
     """Returns the report as a Markdown table."""
     names: list[ops.Route] = ["gather", "union", "dense"]
-    head = ["shape", *(f"{n}, ms" for n in names), "torch dense, ms", "chosen", "over best"]
+    head = ["shape", "rows", *(f"{n}, ms" for n in names), "torch dense, ms", "chosen", "over best"]
     head.append("over torch dense")
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
     for row in report["rows"]:
         shape = Shape(**{name: row[name] for name in Shape.__dataclass_fields__})
-        cells = [shape.name(), *(f"{row[n] * 1e3:.2f}" for n in names)]
+        cells = [shape.name(), row["state"], *(f"{row[n] * 1e3:.2f}" for n in names)]
         cells += [f"{row['torch dense'] * 1e3:.2f}", row["chosen"]]
         cells += [f"{row['over_best']:.2f}", f"{row['over_torch_dense']:.2f}"]
         lines.append("| " + " | ".join(cells) + " |")

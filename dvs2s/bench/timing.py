@@ -56,6 +56,21 @@ CLOCKS: dict[str, Callable[[], float]] = {
 }
 
 
+def _evict(_: object) -> None:
+    global _OTHERS
+    if _OTHERS is None:
+        _OTHERS = torch.ones(16 * 1024 * 1024)  # 64 MB: more than the caches hold
+    _OTHERS.sum()
+
+
+_OTHERS: torch.Tensor | None = None
+STATES: dict[str, Callable[[Callable[[int], object]], object]] = {
+    "warm": lambda run: run(0),  # as one step of a response finds what the step before it read
+    "cold": _evict,  # as a response's first step finds the rows of its vocabulary
+}
+"""In which state a call finds the caches: each call itself ran just before, or something large."""
+
+
 def interleave(
     runs: Sequence[Callable[[int], dict[str, float]]],
     *,
@@ -63,6 +78,7 @@ def interleave(
     warm_up: int,
     title: str,
     clock: str = "wall",
+    before: Callable[[Callable[[int], object]], object] | None = None,
 ) -> list[Timed]:
     """Times each run once a round; the number of the round is what it is called with.
 
@@ -72,6 +88,7 @@ def interleave(
         warm_up: rounds before, not counted.
         title: of the progress bar on standard error.
         clock: a name of ``CLOCKS``.
+        before: called with a run just before it is timed, itself untimed.
 
     Raises:
         ValueError: fewer than 1 round.
@@ -85,14 +102,16 @@ def interleave(
     with tqdm(total=(warm_up + rounds) * len(runs), desc=title, disable=None) as bar:
         for number in range(-warm_up, rounds):
             for index, run in enumerate(runs):
-                before = forget_peak()
+                if before is not None:
+                    before(run)
+                bytes_before = forget_peak()
                 start = now()
                 by_stage = run(number + warm_up)
                 took = now() - start
                 if number >= 0:
                     seconds[index].append(took)
                     stages[index].append(by_stage)
-                    peaks[index] = max(peaks[index], peak_bytes() - before)
+                    peaks[index] = max(peaks[index], peak_bytes() - bytes_before)
                 bar.update()
     return [
         Timed(s, t if any(t) else [], p) for s, t, p in zip(seconds, stages, peaks, strict=True)
@@ -100,7 +119,11 @@ def interleave(
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], *, repeats: int, warm: int = 2
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    warm: int = 2,
+    before: Callable[[Callable[[int], object]], object] | None = None,
 ) -> dict[str, Timed]:
     """Times named calls that know no stages, in turn.
 
@@ -108,6 +131,7 @@ def interleaved(
         calls: by name.
         repeats: turns that count, at least 1.
         warm: turns before them that do not.
+        before: as of ``interleave``; ``STATES`` has two.
 
     Raises:
         ValueError: repeats below 1.
@@ -121,7 +145,7 @@ def interleaved(
         return run
 
     runs = [staged(call) for call in calls.values()]
-    timed = interleave(runs, rounds=repeats, warm_up=warm, title="turns")
+    timed = interleave(runs, rounds=repeats, warm_up=warm, title="turns", before=before)
     return dict(zip(calls, timed, strict=True))
 
 

@@ -2,11 +2,12 @@
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from dvs2s.bench import operators, output_layer, routes
+from dvs2s.bench import operator_plot, operators, output_layer, routes
 from dvs2s.bench.decoding import as_json, as_table, run_decoding
 from dvs2s.bench.presets import PRESETS
 from dvs2s.bench.timing import environment
@@ -28,6 +29,8 @@ def main(config: BenchConfig) -> None:
         with open_output("out", config.out) as file:
             json.dump({"bench": config.bench, "preset": config.preset} | figures, file, indent=1)
             file.write("\n")
+        if config.bench == "ops":
+            _picture(figures, Path(config.out).with_suffix(".png"))
 
 
 def _decode(config: BenchConfig) -> tuple[str, dict[str, Any]]:
@@ -58,6 +61,13 @@ def _operators(config: BenchConfig) -> tuple[str, dict[str, Any]]:
         report = output_layer.run(preset, repeats=rounds)
         text = output_layer.table(report)
     return text, {"machine": environment(), **report}
+
+
+def _picture(report: dict[str, Any], path: Path) -> None:
+    try:
+        operator_plot.draw(report, path)
+    except ImportError as error:
+        logger.info("no picture (%s): pip install 'dvs2s[bench]'", error)
 
 
 if __name__ == "__main__":

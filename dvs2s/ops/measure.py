@@ -40,11 +40,15 @@ def measure(repeats: int = 9) -> Constants:
             lambda: call(hidden, weight, bias, ids, lengths, None, ROUTES[route]), repeats
         )
 
-    call_us = probe(small[:, :16].contiguous(), 1, 1, 4, "gather") * 1e6
-    tile = 24 * 256 * _WIDTH / probe(small, 1, 24, 256, "gather", spread=False) / 1e9
-    row = 256 * _WIDTH / probe(small, 1, 1, 256, "gather", spread=False) / 1e9
-    memory = 16 * 1000 * _WIDTH * 4 / probe(large, 16, 1, 1000, "gather") / 1e9
-    cached = 2000 * _WIDTH * 4 / probe(large, 1, 1, 2000, "gather") / 1e9
+    base = probe(small[:, :16].contiguous(), 1, 1, 4, "gather")
+
+    def rate(done: float, seconds: float) -> float:
+        return done / max(seconds - base, 0.1 * seconds) / 1e9
+
+    tile = rate(24 * 256 * _WIDTH, probe(small, 1, 24, 256, "gather", spread=False))
+    row = rate(256 * _WIDTH, probe(small, 1, 1, 256, "gather", spread=False))
+    memory = rate(16 * 1000 * _WIDTH * 4, probe(large, 16, 1, 1000, "gather"))
+    cached = rate(2000 * _WIDTH * 4, probe(large, 1, 1, 2000, "gather"))
     pairs = 64 * 2000
     listing = probe(narrow, 64, 1, 2000, "union") - probe(narrow, 64, 1, 2000, "gather")
     return Constants(
@@ -53,7 +57,7 @@ def measure(repeats: int = 9) -> Constants:
         memory=memory,
         cache=max(cached, memory),
         pair_ns=max(1.0, listing / pairs * 1e9),
-        call_us=call_us,
+        call_us=base * 1e6,
     )
 
 

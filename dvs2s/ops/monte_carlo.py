@@ -87,6 +87,7 @@ def forward(
     hidden: Tensor, weight: Tensor, bias: Tensor, membership: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns losses (B, M, R), exponentials (B, R, V), sums and normalisers (B, R, M)."""
+    weight, bias = _without_broken(weight, bias, membership)
     logits = _logits(hidden, weight, bias)  # (B, R, V)
     gold = logits.gather(-1, targets[..., None])  # (B, R, 1)
     peak = logits.amax(-1, keepdim=True)  # (B, R, 1)
@@ -111,6 +112,7 @@ def backward(
     normaliser: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients in hidden, weight and bias; grad is (B, M, R)."""
+    weight, bias = _without_broken(weight, bias, membership)
     grad = grad.transpose(1, 2)  # (B, R, M)
     # d loss_m / d z_i = p_m(i) - [i = target]; p_m = exps · membership_m / sums_m
     scaled = torch.where(sums < _UNDERFLOW, torch.zeros_like(sums), grad / sums)
@@ -128,6 +130,7 @@ def forward_chunked(
     hidden: Tensor, weight: Tensor, bias: Tensor, membership: Tensor, targets: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns losses (B, M, R), peak (B, R, 1), sums and normalisers (B, R, M)."""
+    weight, bias = _without_broken(weight, bias, membership)
     total = torch.promote_types(hidden.dtype, torch.float32)
     shape = hidden.shape[:2]
     peak = hidden.new_full((*shape, 1), float("-inf"), dtype=total)
@@ -165,6 +168,7 @@ def backward_chunked(
     chunk: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients in hidden, weight and bias; the logits are made again."""
+    weight, bias = _without_broken(weight, bias, membership)
     grad = grad.transpose(1, 2)  # (B, R, M)
     scaled = torch.where(sums < _UNDERFLOW, torch.zeros_like(sums), grad / sums)
     weak, minus = _weak(sums), -grad.sum(-1, keepdim=True)
@@ -188,6 +192,18 @@ def backward_chunked(
         torch.mm(flat.T, lines, out=d_weight[part])
         d_bias[part] = flat.sum(0)
     return d_hidden.view(hidden.shape).to(hidden.dtype), d_weight, d_bias
+
+
+def _without_broken(weight: Tensor, bias: Tensor, membership: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns both such that a row with NaN or inf which no vocabulary holds does not matter.
+
+    All words' logits are made, and 0 times NaN is NaN. One that a vocabulary holds stays visible.
+    """
+    broken = ~weight.sum(1).isfinite() | bias.isnan() | (bias == float("inf"))  # (V,)
+    if not bool(broken.any()):
+        return weight, bias
+    out = broken & ~membership.any(1).any(0)
+    return weight.masked_fill(out[:, None], 0), bias.masked_fill(out, float("-inf"))
 
 
 def _logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dvs2s.bench import operators, output_layer, routes
-from dvs2s.bench.timing import interleaved
+from dvs2s.bench.timing import STATES, interleaved
 from dvs2s.cli import bench
 from dvs2s.cli.configs import BenchConfig
 
@@ -21,6 +21,9 @@ def test_calls_take_turns_and_warm_ones_do_not_count() -> None:
     assert all(
         0 <= t["low"] <= t["median"] <= t["high"] for t in (v.spread() for v in timings.values())
     )
+    order.clear()
+    interleaved({"a": lambda: order.append("a")}, repeats=2, warm=0, before=STATES["warm"])
+    assert order == ["a"] * 4  # each timed call right after one that is not
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         interleaved({"a": list}, repeats=0)
 
@@ -28,7 +31,8 @@ def test_calls_take_turns_and_warm_ones_do_not_count() -> None:
 def test_operators_report_error_and_ceiling() -> None:
     report = operators.run("smoke", repeats=1, compiled=False, progress=False)
     ours = [row for row in report["rows"] if row["provider"] == "ours"]
-    assert len(ours) == len(operators.PRESETS["smoke"])
+    assert len(ours) == 2 * len(operators.PRESETS["smoke"])
+    assert [row["state"] for row in ours[:2]] == ["warm", "cold"]
     assert all(0 <= row["error"] < 1e-3 for row in ours)
     providers = {row["provider"] for row in report["rows"]}
     assert {"torch gather", "torch dense", "torch int8 dense"} <= providers
@@ -56,7 +60,8 @@ def test_torch_forms_find_the_same_words() -> None:
 
 
 def test_routes_report_the_choice() -> None:
-    (row,) = routes.run("smoke", repeats=1, progress=False)["rows"]
+    row, cold = routes.run("smoke", repeats=1, progress=False)["rows"]
+    assert (row["state"], cold["state"]) == ("warm", "cold") and row["chosen"] == cold["chosen"]
     assert row["chosen"] in ("gather", "union", "dense") and row["over_best"] >= 1
     assert "chosen" in routes.table({"rows": [row]})
 
@@ -78,6 +83,7 @@ def test_the_command_prints_a_table_and_writes_its_figures(
     torch.set_num_threads(before)
     written = json.loads(out.read_text())
     assert written["preset"] == "smoke" and written["machine"]["torch"] == torch.__version__
+    assert out.with_suffix(".png").exists() == (name == "ops")
     assert len(written["rows"]) > 0 and capsys.readouterr().out.startswith("| ")
 
 

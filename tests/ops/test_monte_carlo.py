@@ -139,3 +139,22 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         monte_carlo_cross_entropy(hidden.float(), weight, bias, membership, targets)
     with pytest.raises(ValueError, match="chunk must be at least 0"):
         monte_carlo_cross_entropy(hidden, weight, bias, membership, targets, chunk=-1)
+
+
+@pytest.mark.parametrize("chunk", [0, 3])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_broken_row_that_no_vocabulary_holds_does_not_leak(chunk: int, broken: float) -> None:
+    hidden, weight, bias, membership, targets = case(3, 2, 4, 9, 2, scale=1.0, seed=3)
+    word = int(torch.arange(9)[~torch.isin(torch.arange(9), targets)][0])
+    membership[:, :, word] = False
+    spoilt = weight.clone()
+    spoilt[word, 1] = broken
+    results = []
+    for rows in (weight, spoilt):
+        leaves = [t.clone().requires_grad_() for t in (hidden, rows, bias)]
+        losses = monte_carlo_cross_entropy(*leaves, membership, targets, chunk=chunk)
+        results.append([losses, *torch.autograd.grad(losses.sum(), leaves)])
+    for clean, got in zip(*results, strict=True):
+        torch.testing.assert_close(got, clean, rtol=1e-12, atol=1e-12)
+    membership[0, 1, word] = True
+    assert monte_carlo_cross_entropy(hidden, spoilt, bias, membership, targets).isnan().any()

@@ -37,9 +37,7 @@ struct F32 {
   static __m256 tail_w(const float* p, int n) { return load_w(Padded<float, 8>(p, n).values); }
   static __m256 tail_x(const float* p, int n) { return tail_w(p, n); }
   static Acc fma(Acc acc, __m256 w, __m256 x) { return _mm256_fmadd_ps(w, x, acc); }
-  static Acc offset(Acc acc, __m256) { return acc; }
-  static float reduce(Acc acc) { return sum8(acc); }
-  static Acc minus(Acc acc, Acc) { return acc; }
+  static float reduce(Acc acc, int32_t) { return sum8(acc); }
 };
 
 struct F16 : F32 {
@@ -83,17 +81,16 @@ struct Int8 {  // widened to 16 bits: exact, where pairs of products of 8 bits w
   static Acc fma(Acc acc, __m256i w, __m256i x) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(w, x));
   }
-  static Acc offset(Acc acc, __m256i) { return acc; }
-  static float reduce(Acc acc) {
+  static float reduce(Acc acc, int32_t) {
     const __m128i half =
         _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));
     const __m128i pair = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
     return static_cast<float>(
         _mm_cvtsi128_si32(_mm_add_epi32(pair, _mm_shuffle_epi32(pair, 0xb1))));
   }
-  static Acc minus(Acc acc, Acc) { return acc; }
 };
 
+#include "quantise.inl"
 #include "tile.inl"
 
 // As in avx512.cpp; below -87.3 it is 0 (AVX2 has no scaling into the denormal numbers).
@@ -188,7 +185,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kAvx2 = {"avx2", "avx2", "avx2", dots<F32>, dots<BF16>, dots<F16>,
-                       dots<Int8>, Int8::kOffset, stats, above,
+                       dots<Int8>, Int8::kOffset, quantise, stats, above,
                        peak<F32>, peak<F32>, peak<Int8>, read};
 
 }  // namespace dvs2s

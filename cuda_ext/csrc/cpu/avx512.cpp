@@ -2,6 +2,7 @@
 #include "kernels.h"
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #if defined(__x86_64__)
@@ -46,10 +47,8 @@ struct F32 {
   static __m512 tail_w(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
   static __m512 tail_x(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
   static Acc fma(Acc acc, __m512 w, __m512 x) { return _mm512_fmadd_ps(w, x, acc); }
-  static Acc offset(Acc acc, __m512) { return acc; }
-  static float reduce(Acc acc) { return sum16(acc); }
-  static Acc minus(Acc acc, Acc) { return acc; }
-  static void reduce4(const Acc* a, float* out) {
+  static float reduce(Acc acc, int32_t) { return sum16(acc); }
+  static void reduce4(const Acc* a, const int32_t*, float* out) {
     sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
@@ -84,10 +83,8 @@ struct BF16 {
     asm("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
     return acc;
   }
-  static Acc offset(Acc acc, __m512bh) { return acc; }
-  static float reduce(Acc acc) { return sum16(acc); }
-  static Acc minus(Acc acc, Acc) { return acc; }
-  static void reduce4(const Acc* a, float* out) {
+  static float reduce(Acc acc, int32_t) { return sum16(acc); }
+  static void reduce4(const Acc* a, const int32_t*, float* out) {
     sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
@@ -115,9 +112,10 @@ struct Int8 {
   static Acc offset(Acc acc, __m512i w) {
     return fma(acc, w, _mm512_set1_epi8(static_cast<char>(kOffset)));
   }
-  static float reduce(Acc acc) { return static_cast<float>(_mm512_reduce_add_epi32(acc)); }
-  static Acc minus(Acc acc, Acc other) { return _mm512_sub_epi32(acc, other); }
-  static void reduce4(const Acc* a, float* out) {  // integers: any order is exact
+  static int32_t total(Acc acc) { return _mm512_reduce_add_epi32(acc); }
+  static float reduce(Acc acc, int32_t minus) { return static_cast<float>(total(acc) - minus); }
+  // integers: any order is exact
+  static void reduce4(const Acc* a, const int32_t* minus, float* out) {
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]),
                                         _mm512_unpackhi_epi32(a[0], a[1]));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]),
@@ -126,11 +124,14 @@ struct Int8 {
                                          _mm512_unpackhi_epi64(ab, cd));
     const __m256i half = _mm256_add_epi32(_mm512_castsi512_si256(all),
                                           _mm512_extracti64x4_epi64(all, 1));
-    _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_add_epi32(_mm256_castsi256_si128(half),
-                                                     _mm256_extracti128_si256(half, 1))));
+    const __m128i four =
+        _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    const __m128i less = _mm_loadu_si128(reinterpret_cast<const __m128i*>(minus));
+    _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_sub_epi32(four, less)));
   }
 };
 
+#include "quantise.inl"
 #include "tile.inl"
 
 // exp for x <= 0 (any float below, NaN stays NaN): Cephes' polynomial, within 2 units in the last
@@ -223,7 +224,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kAvx512 = {"avx512", "avx512_bf16", "avx512_vnni", dots<F32>, dots<BF16>, dots<F16>,
-                         dots<Int8>, Int8::kOffset, stats, above,
+                         dots<Int8>, Int8::kOffset, quantise, stats, above,
                          peak<F32>, peak<BF16>, peak<Int8>, read};
 
 }  // namespace dvs2s

@@ -7,10 +7,15 @@ namespace dvs2s {
 
 // Dots of nw weight rows with nx hidden rows, H long: out[j * ld + i] = <w[i], x[j]> in float32.
 // A pair's sum is made in one order, whatever nw and nx are: results do not depend on the batch.
-// `next` (nullptr, or nw pointers) are rows that the caller reads afterwards: prefetched.
+// `next` (nullptr, or nw pointers) are rows that the caller reads afterwards: prefetched. nw is at
+// most kMostWords.
+constexpr int kMostWords = 64;
 using Dots = void (*)(
     const void* const* w, int nw, const void* const* x, int nx, int64_t H, float* out, int64_t ld,
     const void* const* next);
+
+// A hidden row in int8, as quantise.inl says; returns its scale.
+using Quantise = float (*)(const float* x, int64_t n, int offset, uint8_t* out);
 
 // Largest value of n logits, and the sum of exp(z - largest); (-inf, 0) where all are -inf.
 using Stats = void (*)(const float* z, int64_t n, float* largest, float* sum);
@@ -32,6 +37,7 @@ struct Kernels {
   // What is added to the quantised hidden values (VNNI multiplies unsigned by signed); the dots
   // take it back.
   int int8_offset;
+  Quantise quantise;
   Stats stats;
   Above above;
   Peak peak_f32, peak_bf16, peak_int8;

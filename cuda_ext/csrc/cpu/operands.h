@@ -103,8 +103,6 @@ struct Operands {
     }
   }
 
-  // Symmetric int8 a hidden row: x = scale * q, |q| <= 127. A row with NaN or inf stays visible:
-  // its scale is NaN.
   void quantise(const Kernels& k, const Tensor& scales) {
     keep_scales_ = torch::stable::contiguous(scales);
     row_scale_ = static_cast<const float*>(keep_scales_->const_data_ptr());
@@ -115,29 +113,11 @@ struct Operands {
     const auto* x = static_cast<const float*>(flat.const_data_ptr());
     parallel(B * R, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        hidden_scale_[i] = quantise_row(x + i * H, H, k.int8_offset, quantised_.data() + i * H);
+        hidden_scale_[i] = k.quantise(x + i * H, H, k.int8_offset, quantised_.data() + i * H);
       }
     });
   }
 
-  // Returns the scale. Plain loops without calls, so that the compiler makes vectors of them.
-  static float quantise_row(const float* x, int64_t n, int offset, uint8_t* out) {
-    float largest = 0.0f, poison = 0.0f;
-    for (int64_t h = 0; h < n; ++h) {
-      const float size = std::fabs(x[h]);
-      largest = size > largest ? size : largest;
-    }
-    for (int64_t h = 0; h < n; ++h) poison += x[h] * 0.0f;
-    const float inverse = largest > 0.0f && poison == 0.0f ? 127.0f / largest : 0.0f;
-    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding and taking it rounds, half to even
-    for (int64_t h = 0; h < n; ++h) {
-      const float q = inverse == 0.0f ? 0.0f : x[h] * inverse;
-      out[h] = static_cast<uint8_t>(static_cast<int>((q + kRound) - kRound) + offset);
-    }
-    return largest / 127.0f + poison;
-  }
-
- private:
   Tensor hidden_, weight_, ids_;
   std::optional<Tensor> keep_bias_, keep_scales_;
   const char* weight_data_ = nullptr;

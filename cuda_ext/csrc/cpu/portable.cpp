@@ -40,6 +40,8 @@ void dots(
   }
 }
 
+#include "quantise.inl"
+
 void stats(const float* z, int64_t n, float* largest, float* sum) {
   float m = -std::numeric_limits<float>::infinity();
   for (int64_t i = 0; i < n; ++i) m = z[i] > m ? z[i] : m;
@@ -87,7 +89,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kPortable = {"portable", "portable", "portable", dots<float, float>,
-                           dots<BFloat16, float>, dots<Half, float>, dots<int8_t, int32_t>, 0,
+                           dots<BFloat16, float>, dots<Half, float>, dots<int8_t, int32_t>, 0, quantise,
                            stats, above, peak<float, float>, peak<BFloat16, float>,
                            peak<int8_t, int32_t>, read};
 

@@ -22,8 +22,9 @@
 namespace dvs2s {
 namespace {
 
-constexpr int64_t kBlock = 64;    // words a task of the gather route
+constexpr int64_t kBlock = kMostWords;  // words a task of the gather route
 constexpr int64_t kChunk = 512;   // slots whose statistics are taken together, in this order
+constexpr int64_t kScan = 64;     // slots looked through before the limit of the best k is read again
 constexpr float kMinusInf = -std::numeric_limits<float>::infinity();
 
 enum Route : int64_t { kGather = 0, kUnion = 1, kDense = 2 };
@@ -32,7 +33,7 @@ enum Route : int64_t { kGather = 0, kUnion = 1, kDense = 2 };
 // dot products are made in place, scale and bias come after.
 void gather_block(
     const Operands& in, int64_t b, int64_t first, int64_t last, float* out, int64_t ld) {
-  const void* rows[kBlock + 4];
+  const void* rows[2 * kBlock];
   float bias[kBlock], scale[kBlock];
   const int64_t* ids = in.ids + b * in.K;
   const int n = static_cast<int>(last - first);
@@ -41,7 +42,7 @@ void gather_block(
     bias[i] = in.bias(ids[first + i]);
     scale[i] = in.row_scale(ids[first + i]);
   }
-  for (int i = n; i < n + 4; ++i) {  // what the task after this one reads first
+  for (int i = n; i < 2 * n; ++i) {  // what the task after this one reads
     const int64_t slot = last + (i - n);
     rows[i] = in.row(ids[slot < in.lengths[b] ? slot : first]);
   }
@@ -49,8 +50,9 @@ void gather_block(
   for (int64_t r0 = 0; r0 < in.R; r0 += 64) {
     const int nr = static_cast<int>(std::min<int64_t>(64, in.R - r0));
     for (int j = 0; j < nr; ++j) hidden[j] = in.hidden_row(b * in.R + r0 + j);
-    in.dots(
-        rows, n, hidden, nr, in.H, out + r0 * ld + first, ld, r0 == 0 ? rows + 4 : nullptr);
+    // with few hidden rows the next tile's rows are fetched, with many the next block's
+    const void* const* next = r0 > 0 ? nullptr : nr <= 6 ? rows + std::min(n, 4) : rows + n;
+    in.dots(rows, n, hidden, nr, in.H, out + r0 * ld + first, ld, next);
     for (int j = 0; j < nr; ++j) {
       float* line = out + (r0 + j) * ld + first;
       if (in.is_scaled()) {
@@ -227,12 +229,12 @@ float log_sum_exp(const Kernels& k, const float* z, int64_t n) {
 void best(const Kernels& kernels, const float* z, int64_t n, int64_t k, float* top, int64_t* slots) {
   int64_t have = 0;
   float limit = kMinusInf;
-  int32_t found[kChunk];
-  for (int64_t first = 0; first < n; first += kChunk) {
-    const int64_t hits = kernels.above(z + first, std::min(kChunk, n - first), limit, found);
+  int32_t found[kScan];
+  for (int64_t first = 0; first < n; first += kScan) {
+    const int64_t hits = kernels.above(z + first, std::min(kScan, n - first), limit, found);
     for (int64_t h = 0; h < hits; ++h) {
       const int64_t slot = first + found[h];
-      if (!(z[slot] > limit)) continue;  // the limit rose within the chunk
+      if (!(z[slot] > limit)) continue;  // the limit rose meanwhile
       int64_t place = have < k ? have : k - 1;
       for (; place > 0 && top[place - 1] < z[slot]; --place) {
         top[place] = top[place - 1];

@@ -2,19 +2,25 @@
 // anonymous namespace of each instruction set's file, after its `#pragma GCC target`, so that no
 // copy compiled for one processor is ever linked into another's path.
 //
-// D has: Weight, Hidden (element types), Load (vector), Acc, kLanes, kMaxW, kMaxX, kOffset;
-//   load_w, load_x (p), tail_w, tail_x (p, n), zero(), fma(acc, w, x), minus(acc, acc),
-//   reduce(acc) -> float; where kMaxW is 4, reduce4(accs, out): the same sums of four;
-//   offset(acc, w): acc plus kOffset times the lanes of w.
+// D has: Weight, Hidden (element types), LoadW (vector), Acc, kLanes, kMaxW, kMaxX, kOffset;
+//   load_w, load_x (p), tail_w, tail_x (p, n), zero(), fma(acc, w, x),
+//   reduce(acc, minus) -> float; where kMaxW is 4, reduce4(accs, minus, out): the same sums of four;
+//   where kOffset is not 0, offset(acc, w): acc plus kOffset times the lanes of w, and total(acc);
+//   `minus` is then what kOffset adds to each weight row's sums, and otherwise not read.
 
-template <class D, int NW, int NX, bool kPrefetch>
+constexpr int kSecondCache = 2;  // of __builtin_prefetch
+
+// One tile. The first of a weight row's tiles (kFirst) writes `minus`, the others read it. On the way
+// kAhead rows of `next` are fetched.
+template <class D, int NW, int NX, int kAhead, bool kFirst>
 inline __attribute__((always_inline)) void tile(
     const typename D::Weight* const* w, const typename D::Hidden* const* x, int64_t H, float* out,
-    int64_t ld, const void* const* next) {
+    int64_t ld, const void* const* next, int32_t* minus) {
+  constexpr bool kSums = D::kOffset != 0 && kFirst;
   typename D::Acc acc[NW][NX];
-  typename D::Acc minus[NW];
+  typename D::Acc sums[NW];
   for (int i = 0; i < NW; ++i) {
-    minus[i] = D::zero();
+    sums[i] = D::zero();
     for (int j = 0; j < NX; ++j) acc[i][j] = D::zero();
   }
   int64_t k = 0;
@@ -22,10 +28,10 @@ inline __attribute__((always_inline)) void tile(
     typename D::LoadW rows[NW];
     for (int i = 0; i < NW; ++i) {
       rows[i] = D::load_w(w[i] + k);
-      if constexpr (kPrefetch) {
-        __builtin_prefetch(static_cast<const typename D::Weight*>(next[i]) + k, 0, 3);
-      }
-      if constexpr (D::kOffset != 0) minus[i] = D::offset(minus[i], rows[i]);
+      if constexpr (kSums) sums[i] = D::offset(sums[i], rows[i]);
+    }
+    for (int i = 0; i < kAhead; ++i) {
+      __builtin_prefetch(static_cast<const typename D::Weight*>(next[i]) + k, 0, kSecondCache);
     }
     for (int j = 0; j < NX; ++j) {
       const auto hidden = D::load_x(x[j] + k);
@@ -36,60 +42,76 @@ inline __attribute__((always_inline)) void tile(
     const int n = static_cast<int>(H - k);
     for (int i = 0; i < NW; ++i) {
       const auto row = D::tail_w(w[i] + k, n);
-      if constexpr (D::kOffset != 0) minus[i] = D::offset(minus[i], row);
+      if constexpr (kSums) sums[i] = D::offset(sums[i], row);
       for (int j = 0; j < NX; ++j) {
         acc[i][j] = D::fma(acc[i][j], row, D::tail_x(x[j] + k, n));
       }
     }
   }
-  if constexpr (NW == 4) {
-    for (int j = 0; j < NX; ++j) {
-      typename D::Acc column[4];
-      for (int i = 0; i < 4; ++i) {
-        column[i] = D::kOffset != 0 ? D::minus(acc[i][j], minus[i]) : acc[i][j];
-      }
-      D::reduce4(column, out + j * ld);
-    }
-  } else {
-    for (int i = 0; i < NW; ++i) {
-      for (int j = 0; j < NX; ++j) {
-        out[j * ld + i] =
-            D::reduce(D::kOffset != 0 ? D::minus(acc[i][j], minus[i]) : acc[i][j]);
-      }
+  if constexpr (kSums) {
+    for (int i = 0; i < NW; ++i) minus[i] = D::total(sums[i]);
+  }
+  for (int j = 0; j < NX; ++j) {
+    if constexpr (NW == 4) {
+      const typename D::Acc column[4] = {acc[0][j], acc[1][j], acc[2][j], acc[3][j]};
+      D::reduce4(column, minus, out + j * ld);
+    } else {
+      for (int i = 0; i < NW; ++i) out[j * ld + i] = D::reduce(acc[i][j], minus[i]);
     }
   }
 }
 
-template <class D, int NW, int NX>
+template <class D, int NW, int NX, bool kFirst>
 inline void tile_or_less(
     const typename D::Weight* const* w, const typename D::Hidden* const* x, int nx, int64_t H,
-    float* out, int64_t ld, const void* const* next) {
+    float* out, int64_t ld, const void* const* next, int ahead, int32_t* minus) {
   if constexpr (NX > 1) {
-    if (nx < NX) return tile_or_less<D, NW, NX - 1>(w, x, nx, H, out, ld, next);
+    if (nx < NX) {
+      return tile_or_less<D, NW, NX - 1, kFirst>(w, x, nx, H, out, ld, next, ahead, minus);
+    }
   }
-  if (next != nullptr) return tile<D, NW, NX, true>(w, x, H, out, ld, next);
-  tile<D, NW, NX, false>(w, x, H, out, ld, next);
+  switch (ahead) {
+    case 0: return tile<D, NW, NX, 0, kFirst>(w, x, H, out, ld, next, minus);
+    case 1: return tile<D, NW, NX, 1, kFirst>(w, x, H, out, ld, next, minus);
+    case 2: return tile<D, NW, NX, 2, kFirst>(w, x, H, out, ld, next, minus);
+    default: return tile<D, NW, NX, D::kMaxW, kFirst>(w, x, H, out, ld, next, minus);
+  }
 }
 
+// One group of at most kMaxX hidden rows with all weight rows. `ahead` rows of `next`, from `from`
+// on, are fetched on the way through a tile.
+template <class D, bool kFirst>
+inline void group(
+    const typename D::Weight* const* w, int nw, const typename D::Hidden* const* x, int nx,
+    int64_t H, float* out, int64_t ld, const void* const* next, int from, int ahead,
+    int32_t* minus) {
+  int i = 0;
+  for (; i + D::kMaxW <= nw; i += D::kMaxW) {
+    tile_or_less<D, D::kMaxW, D::kMaxX, kFirst>(
+        w + i, x, nx, H, out + i, ld, next + i + from, ahead, minus + i);
+  }
+  for (; i < nw; ++i) {
+    tile_or_less<D, 1, D::kMaxX, kFirst>(
+        w + i, x, nx, H, out + i, ld, next + i, kFirst && ahead > 0, minus + i);
+  }
+}
+
+// Groups of hidden rows outside, words inside: a group stays in the caches while the words' rows
+// come from the second one, where the group before, or the block before, has brought them. The rows
+// to come are spread over all groups, so that reading goes on under all of the arithmetic.
 template <class D>
 void dots(
     const void* const* w, int nw, const void* const* x, int nx, int64_t H, float* out, int64_t ld,
     const void* const* next) {
   const auto* rows = reinterpret_cast<const typename D::Weight* const*>(w);
   const auto* hidden = reinterpret_cast<const typename D::Hidden* const*>(x);
-  int i = 0;
-  for (; i + D::kMaxW <= nw; i += D::kMaxW) {
-    for (int j = 0; j < nx; j += D::kMaxX) {
-      tile_or_less<D, D::kMaxW, D::kMaxX>(
-          rows + i, hidden + j, nx - j, H, out + j * ld + i, ld,
-          next != nullptr && j == 0 ? next + i : nullptr);
-    }
-  }
-  for (; i < nw; ++i) {
-    for (int j = 0; j < nx; j += D::kMaxX) {
-      tile_or_less<D, 1, D::kMaxX>(
-          rows + i, hidden + j, nx - j, H, out + j * ld + i, ld,
-          next != nullptr && j == 0 ? next + i : nullptr);
-    }
+  const int groups = (nx + D::kMaxX - 1) / D::kMaxX;
+  int32_t minus[kMostWords];
+  for (int g = 0; g < groups; ++g) {
+    const int j = nx * g / groups, n = nx * (g + 1) / groups - j;  // of about equal size
+    const int from = D::kMaxW * g / groups;
+    const int ahead = next == nullptr ? 0 : D::kMaxW * (g + 1) / groups - from;
+    const auto work = g == 0 ? group<D, true> : group<D, false>;
+    work(rows, nw, hidden + j, n, H, out + j * ld, ld, next, from, ahead, minus);
   }
 }
