@@ -30,7 +30,7 @@ class Constants:
     Args:
         tile_rate: products a second where a tile has several hidden rows, in units of 1e9, for a
             weight of 4 bytes; narrower ones are faster by ``4 / bytes``.
-        row_rate: the same with a single hidden row.
+        row_rate: the same with a single hidden row; between one and six the rate rises evenly.
         memory: GB a second read through an index from memory.
         cache: GB a second from the last cache.
         cache_bytes: up to which the weight rows in use count as cached.
@@ -41,12 +41,12 @@ class Constants:
     """
 
     tile_rate: float = 45.0
-    row_rate: float = 22.0
-    memory: float = 14.0
-    cache: float = 60.0
+    row_rate: float = 12.5
+    memory: float = 22.0
+    cache: float = 34.0
     cache_bytes: float = 12e6
-    pair_ns: float = 12.0
-    call_us: float = 8.0
+    pair_ns: float = 21.0
+    call_us: float = 16.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ def union_size(shape: Shape) -> float:
 def estimate(shape: Shape, constants: Constants | None = None) -> dict[str, float]:
     """Returns the seconds that each route is expected to take.
 
-    Source: ops cost model: the slower of arithmetic and reading, plus what a route does beside.
+    Source: ops cost model: arithmetic and reading, plus what a route does beside. Gather and dense
+    read under the arithmetic; union's few products a row leave nothing to read under.
     """
     known = constants or machine()
     row_bytes = shape.width * shape.element
@@ -80,7 +81,8 @@ def estimate(shape: Shape, constants: Constants | None = None) -> dict[str, floa
     fast = 4 / shape.element
 
     def arithmetic(products: float, rows: float) -> float:
-        rate = known.row_rate if rows < 2 else known.tile_rate
+        full = min(1.0, max(0.0, (rows - 1) / 5))  # a tile has about six hidden rows
+        rate = known.row_rate + (known.tile_rate - known.row_rate) * full
         return products * shape.width / (rate * 1e9 * fast)
 
     def reading(moved: float, distinct: float) -> float:
@@ -96,7 +98,8 @@ def estimate(shape: Shape, constants: Constants | None = None) -> dict[str, floa
         "gather": call
         + max(arithmetic(pairs * shape.rows, shape.rows), reading(pairs * row_bytes, needed)),
         "union": call
-        + max(arithmetic(pairs * shape.rows, together), reading(needed, needed))
+        + arithmetic(pairs * shape.rows, together)
+        + reading(needed, needed)
         + pairs * shape.rows * known.pair_ns * 1e-9
         + shape.vocabulary * 1e-9,
         "dense": call

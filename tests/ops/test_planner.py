@@ -36,8 +36,10 @@ def test_the_routes_that_must_win_do() -> None:
     assert min(beam, key=beam.__getitem__) == "gather"
     full = planner.estimate(Shape(64, 1, 30_000, 30_000, 1024), Constants())
     assert min(full, key=full.__getitem__) == "dense"
-    greedy = planner.estimate(Shape(64, 1, 2000, 256_000, 1024), Constants())
+    greedy = planner.estimate(Shape(64, 1, 5000, 256_000, 1024), Constants())
     assert min(greedy, key=greedy.__getitem__) == "union"
+    few = planner.estimate(Shape(16, 1, 1000, 256_000, 1024), Constants())
+    assert min(few, key=few.__getitem__) == "gather"
 
 
 def test_constants_survive_the_file_and_damage_is_reported(
