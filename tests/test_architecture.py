@@ -46,7 +46,9 @@ TIERS: tuple[dict[str, str], ...] = (
         "ops.sparse": "ops.planner",
         "ops.__main__": "ops.extension ops.measure ops.planner",
         "layers": "",
-        "layers.encoder": "",
+        "layers.topics": "",
+        "layers.topic_attention": "layers.attention layers.topics",
+        "layers.encoder": "layers.topics",
         "layers.attention": "",
         "layers.latent": "",
         "objectives": "",
@@ -138,7 +140,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
         "data.pairings": "data.loader text.specials",
-        "layers.decoder": "layers.attention layers.encoder",
+        "layers.decoder": "layers.attention layers.encoder layers.topic_attention",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
         "layers.sparse_softmax": "dynamic_vocab ops",
@@ -165,11 +167,13 @@ TIERS: tuple[dict[str, str], ...] = (
         "serving.reply_route": "serving.client serving.schemas serving.services"
         " serving.streaming serving.wire",
         "shortlists": "data.corpus text.specials",
+        "topics": "data.corpus errors",
     },
     {  # 3: what uses the network: objectives, and the step function of search
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
         "objectives.cvae": "data.batch layers.encoder layers.latent model objectives.cross_entropy"
         " objectives.terms",
+        "objectives.ta_s2s": "data.batch model objectives.terms",
         "objectives.word_terms": "data.batch layers.encoder model objectives.gold"
         " objectives.row_price objectives.word_loss",
         "objectives.separate": "data.batch model objectives.cross_entropy"
@@ -179,7 +183,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
         " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
         " objectives.word_terms",
-        "decoding.session": "dynamic_vocab ops layers.attention layers.encoder model text.specials",
+        "decoding.session": "dynamic_vocab ops layers.attention layers.encoder"
+        " layers.topic_attention model text.specials",
         "engine": "",
         "engine.words": "dynamic_vocab",
         "engine.weights": "model",
@@ -198,7 +203,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
         " data.prepare"
-        " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
+        " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
+        " training.schedule",
         "responder": "answer backends config data.batch decoding.search engine.engine"
         " layers.encoder model selection shortlists text.specials text.tokenizer text.vocabulary",
     },
@@ -262,8 +268,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
         " table.decode table.measure text.specials training.signals",
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
-        " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
-        " training.lock training.signals",
+        " cli.train data.corpus devices errors evaluation.vectors table.* topics"
+        " training.checkpoint training.lock training.signals",
         "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine ops.extension",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",

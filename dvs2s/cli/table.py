@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dvs2s import topics
 from dvs2s.build import prepared_data
 from dvs2s.cli.entry import Interrupted, run
 from dvs2s.cli.table_options import TableConfig
@@ -60,6 +61,8 @@ def main(config: TableConfig) -> None:
             f"table.split must be one of {', '.join(data.splits)}, got {config.table.split!r}"
         )
     plan = make_plan(config, data)
+    if any(training.model.num_topics for training in plan.trainings.values()):
+        topics.check_gensim()
     with RunLock(Path(config.table.work)):
         train_missing(plan, data)
         with StopSignal() as stop:

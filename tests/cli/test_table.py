@@ -16,8 +16,14 @@ from dvs2s.table.rows import check_same_data
 
 pytest.importorskip("gensim")
 pytest.importorskip("matplotlib")
-ROWS = ["S2SA", "S2SA-MMI-bidi", "S2SA-lexical", "CVAE", "DVS2S"]
-SHORT = ("trainer.max_updates=6", "trainer.validate_every=6", "trainer.save_every=3")
+ROWS = ["S2SA", "S2SA-MMI-bidi", "S2SA-lexical", "TA-S2S", "CVAE", "DVS2S"]
+TA_S2S = ("objective=ta_s2s", "model.num_topics=4", "model.topic_words=6")
+SHORT = (
+    "objective.topic_common=0",
+    "trainer.max_updates=6",
+    "trainer.validate_every=6",
+    "trainer.save_every=3",
+)
 
 
 @pytest.fixture
@@ -29,6 +35,7 @@ def table(tiny: tuple[str, ...], tmp_path: Path) -> tuple[str, ...]:
         "table.name=t",
         "table.seeds=[0,1]",
         f"table.only=[{','.join(ROWS)}]",
+        f"table.models.TA-S2S.overrides=[{','.join(map(repr, TA_S2S))}]",
         "table.resamples=100",
         "table.batch_size=8",
         "table.timing_messages=0",
