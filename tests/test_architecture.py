@@ -236,16 +236,19 @@ TIERS: tuple[dict[str, str], ...] = (
         " scoring table.replies",
         "table.tuning": "answer decoding.mmi evaluation.measures",
         "table.timing": "table.decode",
-        "table.measure": "evaluation.bleu evaluation.embeddings evaluation.entropy"
+        "table.measure": "evaluation.bleu evaluation.characters evaluation.embeddings"
+        " evaluation.entropy"
         " evaluation.measures evaluation.resampling",
-        "table.result": "evaluation.resampling table.timing",
+        "table.trained": "build config data.corpus loading model training.checkpoint",
+        "table.result": "evaluation.resampling table.timing table.trained",
+        "table.row": "backends decoding.mmi table.result",
         "table.render": "evaluation.resampling table.result",
         "table.plots": "errors table.result",
         "table.studies": "table.result",
         "table.origin": "config",
-        "table.rows": "build config data.corpus decoding.mmi errors loading reranking responder"
-        " shortlists table.decode table.replies table.result table.timing table.tuning"
-        " training.checkpoint",
+        "table.rows": "backends build config data.corpus decoding.mmi errors loading reranking"
+        " responder shortlists table.decode table.replies table.row table.timing table.trained"
+        " table.tuning training.checkpoint",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
@@ -263,7 +266,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.annotate_options": "errors",
         "cli.annotate": "annotation.* cli.annotate_options cli.entry errors training.lock",
         "cli.table_options": "cli.configs config errors",
-        "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.rows"
+        "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.row"
         " table.studies",
         "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
         " table.decode table.measure text.specials training.signals",

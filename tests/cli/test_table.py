@@ -51,7 +51,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_table_is_made_once_and_its_runs_serve_a_study(
     command: Command, table: tuple[str, ...], tmp_path: Path
 ) -> None:
-    timed = [*table, "table.timing_messages=2", "table.timing_rounds=1"]
+    timed = [
+        *table,
+        "table.timing_messages=2",
+        "table.timing_rounds=1",
+        "table.rows.CVAE.seeds=[1]",
+    ]
     ran = command("table", *timed)
     assert ran.code == 0 and ran.out == f"{tmp_path}/results: written\n"
     made = contents(tmp_path / "results")
@@ -62,8 +67,20 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
     for metric in ("BLEU-2", "Average", "distinct-2", "generic share", "entropy a word"):
         for row in ROWS:
             estimate = result["estimates"][metric][row]
-            assert len(estimate["by_seed"]) == 2
-            assert estimate["value"] == pytest.approx(sum(estimate["by_seed"]) / 2)
+            seeds = 1 if row == "CVAE" else 2
+            assert len(estimate["by_seed"]) == seeds
+            assert estimate["value"] == pytest.approx(sum(estimate["by_seed"]) / seeds)
+    assert "**Fewer seeds: CVAE 1.**" in made["table.md"].decode()
+    assert not (tmp_path / "work" / "models" / "CVAE-0").exists()
+    assert (tmp_path / "work" / "replies" / "CVAE-1.jsonl").exists()
+    trained = result["trained"]
+    assert list(trained) == ROWS and all(
+        t["updates"] == 6 for n, t in trained.items() if "-bidi" not in n
+    )
+    assert trained["S2SA-MMI-bidi"]["parameters"] == 2 * trained["S2SA"]["parameters"]
+    assert trained["S2SA"]["parameters"] < trained["DVS2S"]["parameters"]
+    assert all(cost["seconds"] > 0 for cost in trained.values())
+    assert "threads 1, engine=plain" in result["origin"]["timing"]
     assert result["plain"]["S2SA-lexical"]["mean |T|"] == 40
     assert str(tmp_path) not in made["table.md"].decode() + made["table.json"].decode()
 
@@ -137,6 +154,9 @@ def table_free(overrides: tuple[str, ...]) -> list[str]:
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
+        ("table.rows.CVAE.seeds=[1,1]", "table.rows.CVAE.seeds must be different numbers"),
+        ("table.timing_engine=int8", "table.timing_engine must be plain or auto, got 'int8'"),
+        ("table.seeds=[]", "table.seeds must hold at least one seed"),
         ("table.only=[nobody]", "table.only must name rows among S2SA"),
         ("table.study=colour", "table.study must be empty or one of size, alpha"),
         ("table.rows.DVS2S.model=none", "table.rows.DVS2S.model must be one of S2SA"),
