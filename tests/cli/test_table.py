@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,7 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
     assert again.code == 0 and again.out == f"{tmp_path}/results: up to date, nothing to do\n"
     assert "training in" not in again.err and contents(tmp_path / "results") == made
 
-    one = ("table.seeds=[0]", "table.study=alpha", "table.values.alphas=[0,1]")
-    study = command("table", *table, *one)
-    assert study.code == 0 and "DVS2S, seed" not in study.err.replace("S-DVS2S, seed", "")
-    drawn = contents(tmp_path / "results" / "study-alpha")
-    assert set(drawn) == {"table.md", "table.csv", "table.json", "curves.png"}
-    assert len(json.loads(drawn["table.json"])["points"]) == 4
+    check_studies(command, table, tmp_path)
 
     evaluated = command(
         "evaluate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
@@ -108,6 +104,41 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
         "generate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
     )
     assert refused.code == 2 and "counts the training corpus, which is not here" in refused.err
+
+
+def check_studies(command: Command, table: tuple[str, ...], tmp_path: Path) -> None:
+    """Every study is drawn, from the table's runs where it can; the second time nothing is done."""
+    values = ("table.values.sizes=[30,40]", "table.values.alphas=[0,1]",
+              "table.values.exponents=[0,1]", "table.values.prices=[0,0.01]")  # fmt: skip
+    # rows of each study, and the models that it trains; 57 words are the full vocabulary
+    expected = {
+        "alpha": (4, {"S-DVS2S"}),
+        "size": (12, set()),
+        "exponent": (2, {"DVS2S-exponent=0", "DVS2S-exponent=1"}),
+        "price": (2, {"DVS2S-price=0", "DVS2S-price=0.01"}),
+    }
+    for study, (rows, trained) in expected.items():
+        ran = command("table", *table, *values, "table.seeds=[0]", f"table.study={study}")
+        assert ran.code == 0, ran.err
+        assert set(re.findall(r"(\S+), seed 0", ran.err)) == trained
+        folder = tmp_path / "results" / f"study-{study}"
+        drawn = contents(folder)
+        assert set(drawn) == {"table.md", "table.csv", "table.json", "curves.png"}
+        result = json.loads(drawn["table.json"])
+        assert len(result["points"]) == len(result["plain"]) == rows
+    again = command("table", *table, *values, "table.seeds=[0]", "table.study=price")
+    assert again.out == f"{tmp_path}/results/study-price: up to date, nothing to do\n"
+    sizes = json.loads((tmp_path / "results" / "study-size" / "table.json").read_bytes())
+    assert {point["x"] for point in sizes["points"].values()} == {30, 40, 57}
+    assert {row["mean |T|"] for row in sizes["plain"].values()} == {30.0, 40.0, 57.0}
+    objectives = {}
+    for name in ("exponent=1", "price=0.01"):
+        run = tmp_path / "work" / "models" / f"DVS2S-{name}-0"
+        config = json.loads((run / "checkpoints/update-00000006/config.json").read_bytes())
+        objectives[name] = config["train"]["objective"]
+    negatives = objectives["exponent=1"]["negatives"]
+    assert (negatives["kind"], negatives["exponent"]) == ("sampled", 1.0)
+    assert objectives["price=0.01"]["price"] == 0.01 and objectives["price=0.01"]["budget"] == 0
 
 
 def test_a_stop_anywhere_is_continued_to_the_same_table(
