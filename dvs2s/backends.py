@@ -194,6 +194,8 @@ def choose_backend(
     why = why_unavailable() if on_cpu else f"the engine is for the CPU and the device is {device}"
     if model.latent is not None:
         why = "the engine knows no latent variable"
+    if model.topics is not None:
+        why = "the engine knows no topic words"
     if choice == "plain":
         why = "engine=plain asks for it"
     if why and (choice == "compiled" or precision != "fp32"):

@@ -21,6 +21,7 @@ from dvs2s.data.options import PrepareOptions
 from dvs2s.data.pairings import SizedPairs, paired
 from dvs2s.data.prepare import is_current, prepare
 from dvs2s.errors import ConfigError
+from dvs2s.layers.topics import Topics
 from dvs2s.model import Dvs2sModel, ModelSizes
 from dvs2s.objectives.baselines import Baseline
 from dvs2s.objectives.cross_entropy import CrossEntropy
@@ -29,12 +30,14 @@ from dvs2s.objectives.dvs2s import Joint, JointOptions
 from dvs2s.objectives.prior import price_for_budget, prior_beta
 from dvs2s.objectives.row_price import RowPrice
 from dvs2s.objectives.separate import Separate
+from dvs2s.objectives.ta_s2s import TopicAware
 from dvs2s.objectives.word_loss import Negatives, WordLoss
 from dvs2s.objectives.words import Words
 from dvs2s.paths import embedded_corpus
 from dvs2s.shortlists import FrequencyShortlist, LexicalShortlist, Shortlist
 from dvs2s.text.torchtext_adapter import load_vectors
 from dvs2s.text.vocabulary import Vocabulary
+from dvs2s.topics import TopicOptions, topic_counts
 from dvs2s.training import schedule as schedules
 
 logger = logging.getLogger("dvs2s")
@@ -92,6 +95,8 @@ def model_sizes(config: ModelConfig, vocabulary: Vocabulary) -> ModelSizes:
         predictor_size=config.predictor_size,
         dropout=config.dropout,
         latent_size=config.latent_size,
+        num_topics=config.num_topics,
+        topic_words=config.topic_words,
     )
 
 
@@ -101,6 +106,8 @@ def new_model(config: TrainConfig, data: PreparedData) -> Dvs2sModel:
     model.output.chunk = config.trainer.logits_chunk
     if config.data.vectors:
         _set_vectors(model, Path(config.data.vectors), data.vocabulary)
+    if model.topics is not None:
+        _set_topics(model.topics, config, data)
     if config.objective.kind in PLAIN:
         return model
     negatives, price = _word_rules(config.objective, data)
@@ -136,6 +143,8 @@ def new_objective(config: TrainConfig, model: Dvs2sModel, data: PreparedData) ->
     options = config.objective
     if options.kind == "cross_entropy":
         return CrossEntropy(model)
+    if options.kind == "ta_s2s":
+        return TopicAware(model)
     if options.kind == "cvae":
         updates = round(options.anneal_share * config.trainer.max_updates)
         return Cvae(model, anneal_updates=updates, bow_weight=options.bow_weight)
@@ -219,6 +228,20 @@ def new_optimizer(
         min_lr=config.min_lr,
     )
     return adamw, rule
+
+
+def _set_topics(topics: Topics, config: TrainConfig, data: PreparedData) -> None:
+    options = TopicOptions(
+        config.model.num_topics,
+        common=config.objective.topic_common,
+        passes=config.objective.topic_passes,
+        max_pairs=config.objective.topic_pairs,
+    )
+    counts = topic_counts(data, options, progress=config.trainer.progress != "none")
+    try:
+        topics.set_counts(torch.from_numpy(counts))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _set_vectors(model: Dvs2sModel, path: Path, vocabulary: Vocabulary) -> None:

@@ -23,6 +23,7 @@ Advance = Callable[[int], object]
 PAPER_NAMES = {
     "cross_entropy": "S2SA",
     "cvae": "CVAE",
+    "ta_s2s": "TA-S2S",
     "separate": "S-DVS2S",
     "joint": "DVS2S",
     "words": "words",
@@ -177,7 +178,7 @@ class _Sums:
         member = vocab.membership()
         inside = member.gather(1, batch.responses) & batch.response_mask  # (B, T)
         both = torch.stack([torch.ones_like(member), member], dim=1)  # (B, 2, V)
-        losses = model.output.losses(hidden, both, batch.responses)  # (B, 2, T)
+        losses = model.losses(hidden, encoded, both, batch.responses)  # (B, 2, T)
         self.full += float(losses[:, 0][batch.response_mask].double().sum())
         self.dynamic += float(losses[:, 1][inside].double().sum())
         self.words += batch.num_tokens

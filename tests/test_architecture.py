@@ -46,7 +46,9 @@ TIERS: tuple[dict[str, str], ...] = (
         "ops.sparse": "ops.planner",
         "ops.__main__": "ops.extension ops.measure ops.planner",
         "layers": "",
-        "layers.encoder": "",
+        "layers.topics": "",
+        "layers.topic_attention": "layers.attention layers.topics",
+        "layers.encoder": "layers.topics",
         "layers.attention": "",
         "layers.latent": "",
         "objectives": "",
@@ -138,7 +140,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
         "data.pairings": "data.loader text.specials",
-        "layers.decoder": "layers.attention layers.encoder",
+        "layers.decoder": "layers.attention layers.encoder layers.topic_attention",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
         "layers.sparse_softmax": "dynamic_vocab ops",
@@ -166,11 +168,13 @@ TIERS: tuple[dict[str, str], ...] = (
         "serving.reply_route": "serving.client serving.schemas serving.services"
         " serving.streaming serving.wire",
         "shortlists": "data.corpus text.specials",
+        "topics": "data.corpus errors",
     },
     {  # 3: what uses the network: objectives, and the step function of search
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
         "objectives.cvae": "data.batch layers.encoder layers.latent model objectives.cross_entropy"
         " objectives.terms",
+        "objectives.ta_s2s": "data.batch model objectives.terms",
         "objectives.word_terms": "data.batch layers.encoder model objectives.gold"
         " objectives.row_price objectives.word_loss",
         "objectives.separate": "data.batch model objectives.cross_entropy"
@@ -180,7 +184,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
         " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
         " objectives.word_terms",
-        "decoding.session": "dynamic_vocab ops layers.attention layers.encoder model text.specials",
+        "decoding.session": "dynamic_vocab ops layers.attention layers.encoder"
+        " layers.topic_attention model text.specials",
         "engine": "",
         "engine.words": "dynamic_vocab",
         "engine.weights": "model",
@@ -199,7 +204,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
         " data.prepare"
-        " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
+        " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
+        " training.schedule",
         "responder": "answer backends config data.batch decoding.search engine.engine"
         " layers.encoder model selection shortlists text.specials text.tokenizer text.vocabulary",
     },
@@ -231,16 +237,19 @@ TIERS: tuple[dict[str, str], ...] = (
         " scoring table.replies",
         "table.tuning": "answer decoding.mmi evaluation.measures",
         "table.timing": "table.decode",
-        "table.measure": "evaluation.bleu evaluation.embeddings evaluation.entropy"
+        "table.measure": "evaluation.bleu evaluation.characters evaluation.embeddings"
+        " evaluation.entropy"
         " evaluation.measures evaluation.resampling",
-        "table.result": "evaluation.resampling table.timing",
+        "table.trained": "build config data.corpus loading model training.checkpoint",
+        "table.result": "evaluation.resampling table.timing table.trained",
+        "table.row": "backends decoding.mmi table.result",
         "table.render": "evaluation.resampling table.result",
         "table.plots": "errors table.result",
         "table.studies": "table.result",
         "table.origin": "config",
-        "table.rows": "build config data.corpus decoding.mmi errors loading reranking responder"
-        " shortlists table.decode table.replies table.result table.timing table.tuning"
-        " training.checkpoint",
+        "table.rows": "backends build config data.corpus decoding.mmi errors loading reranking"
+        " responder shortlists table.decode table.replies table.row table.timing table.trained"
+        " table.tuning training.checkpoint",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
@@ -258,13 +267,13 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.annotate_options": "errors",
         "cli.annotate": "annotation.* cli.annotate_options cli.entry errors training.lock",
         "cli.table_options": "cli.configs config errors",
-        "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.rows"
+        "cli.table_plan": "cli.entry cli.table_options config data.corpus errors table.row"
         " table.studies",
         "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
         " table.decode table.measure text.specials training.signals",
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
-        " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
-        " training.lock training.signals",
+        " cli.train data.corpus devices errors evaluation.vectors table.* topics"
+        " training.checkpoint training.lock training.signals",
         "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine ops.extension",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",

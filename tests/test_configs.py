@@ -134,7 +134,7 @@ def test_every_objective_runs_in_every_experiment(experiment: str, objective: st
     )
     own = leaves(CONF / "objective" / f"{objective}.yaml", "objective")
     assert config.objective.kind == own["objective.kind"]
-    assert (config.search.vocabulary == "full") == (objective in ("s2sa", "cvae"))
+    assert (config.search.vocabulary == "full") == (objective in ("s2sa", "cvae", "ta_s2s"))
 
 
 OUT_OF_RANGE = [
@@ -164,6 +164,11 @@ OUT_OF_RANGE = [
     ("objective.bow_weight", -1.0, "at least 0"),
     ("model.latent_size", -1, "at least 0"),
     ("model.latent_size", 8, "set objective=cvae, or model.latent_size=0"),
+    ("model.num_topics", -1, "at least 0"),
+    ("model.num_topics", 8, "set objective=ta_s2s, or model.num_topics=0"),
+    ("model.topic_words", 0, "at least 1"),
+    ("objective.topic_passes", 0, "at least 1"),
+    ("objective.topic_common", -1, "at least 0"),
     ("objective.budget", -1.0, "at least 0"),
     ("objective.price", 2.0, "one of objective.price and objective.budget"),
     ("objective.budget_rate", math.nan, "at least 0"),

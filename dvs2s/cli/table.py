@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from dvs2s import topics
 from dvs2s.build import prepared_data
 from dvs2s.cli.entry import Interrupted, run
 from dvs2s.cli.table_options import TableConfig
@@ -31,7 +32,8 @@ from dvs2s.table.origin import commit, describe_configuration, machine
 from dvs2s.table.plots import check_matplotlib, plots
 from dvs2s.table.render import to_csv, to_markdown
 from dvs2s.table.result import Result
-from dvs2s.table.rows import Effort, Row, Workshop, write_whole
+from dvs2s.table.row import Effort, Row
+from dvs2s.table.rows import Workshop, write_whole
 from dvs2s.training.checkpoint import read_config, resolve
 from dvs2s.training.lock import RunLock
 from dvs2s.training.signals import StopSignal
@@ -60,6 +62,8 @@ def main(config: TableConfig) -> None:
             f"table.split must be one of {', '.join(data.splits)}, got {config.table.split!r}"
         )
     plan = make_plan(config, data)
+    if any(training.model.num_topics for training in plan.trainings.values()):
+        topics.check_gensim()
     with RunLock(Path(config.table.work)):
         train_missing(plan, data)
         with StopSignal() as stop:
@@ -153,8 +157,7 @@ def measure(
         Stopped: a signal came.
     """
     options, show = config.table, config.trainer.progress != "none"
-    seeds = range(len(options.seeds))
-    files = {row.name: [shop.file(row, seed) for seed in seeds] for row in plan.rows}
+    files = {row.name: [shop.file(row, seed) for seed in range(len(row.runs))] for row in plan.rows}
     replies = {
         name: [[list(answer.replies[0].tokens) for answer in file.answers()] for file in some]
         for name, some in files.items()
@@ -185,6 +188,7 @@ def measure(
         estimates=estimates,
         plain=plain,
         times=shop.time(plan.baseline or first),
+        trained=shop.trained(),
         notes=stick.notes(replies[first][0]),
         origin=_origin(config, plan, data),
         parameter=plan.parameter,
@@ -215,6 +219,8 @@ def effort(config: TableConfig) -> Effort:
         tune_messages=options.tune_messages,
         timing_messages=options.timing_messages,
         timing_rounds=options.timing_rounds,
+        timing_threads=options.timing_threads,
+        timing_engine=options.timing_engine,  # type: ignore[arg-type]
         device=config.trainer.device,
     )
 
@@ -238,7 +244,10 @@ def _origin(config: TableConfig, plan: Plan, data: PreparedData) -> dict[str, An
     manifest = data.manifest
     return {
         "commit": commit(),
-        "seeds": list(config.table.seeds),
+        "seeds": {row.name: list(row.seeds) for row in plan.rows},
+        "timing": f"{config.table.timing_messages} messages one at a time, "
+        f"{config.table.timing_rounds} rounds, threads {config.table.timing_threads}, "
+        f"engine={config.table.timing_engine}",
         "data": f"{config.data.name}, fingerprint {data.fingerprint[:16]}, "
         f"{len(data.vocabulary)} words, {manifest.splits['train'].pairs} training pairs",
         "split": f"{config.table.split}, limit {config.table.limit or 'none'}",

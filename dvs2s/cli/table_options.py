@@ -22,12 +22,16 @@ class ModelOptions:
 
 @dataclass
 class RowOptions:
-    """A line of the table: a model, how it searches, and how its n-best list is ranked again."""
+    """A line of the table: a model, how it searches, and how its n-best list is ranked again.
+
+    ``seeds`` are its own where it has fewer than the table; empty for the table's.
+    """
 
     model: str = ""
     search: SearchOverrides = field(default_factory=SearchOverrides)
     rerank: str = ""
     partner: str = ""
+    seeds: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -59,6 +63,8 @@ class TableOptions:
     tune_messages: int = 300
     timing_messages: int = 40
     timing_rounds: int = 5
+    timing_threads: int = 1
+    timing_engine: str = "plain"
     vectors: str = ""
     work: str = "runs/table/${table.name}"
     results: str = "benchmarks/results/${table.name}"
@@ -72,15 +78,19 @@ class TableOptions:
         for name, low in _LEAST.items():
             if getattr(self, name) < low:
                 raise ConfigError(f"table.{name} must be at least {low}, got {getattr(self, name)}")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+        if self.timing_engine not in ("plain", "auto"):
             raise ConfigError(
-                f"table.seeds must be different numbers of 0 or more, got {self.seeds}"
+                f"table.timing_engine must be plain or auto, got {self.timing_engine!r}"
             )
+        if not self.seeds:
+            raise ConfigError("table.seeds must hold at least one seed, got none")
+        _check_seeds("table.seeds", self.seeds)
         self._check_rows()
 
     def _check_rows(self) -> None:
         """Checks that rows name models, partners and baselines that are there."""
         for name, row in self.rows.items():
+            _check_seeds(f"table.rows.{name}.seeds", row.seeds)
             if row.model not in self.models:
                 raise ConfigError(
                     f"table.rows.{name}.model must be one of {', '.join(self.models)}, "
@@ -103,6 +113,11 @@ class TableOptions:
             )
 
 
+def _check_seeds(name: str, seeds: list[int]) -> None:
+    if len(set(seeds)) < len(seeds) or min(seeds, default=0) < 0:
+        raise ConfigError(f"{name} must be different numbers of 0 or more, got {seeds}")
+
+
 _LEAST = {
     "limit": 0,
     "batch_size": 1,
@@ -110,6 +125,7 @@ _LEAST = {
     "tune_messages": 1,
     "timing_messages": 0,
     "timing_rounds": 1,
+    "timing_threads": 1,
 }
 
 

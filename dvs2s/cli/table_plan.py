@@ -1,6 +1,6 @@
 """What a table needs: which runs, trained how, and which rows are made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from dvs2s.cli.table_options import TableConfig, TableOptions
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.errors import ConfigError
-from dvs2s.table.rows import Row
+from dvs2s.table.row import Row
 from dvs2s.table.studies import PARAMETERS, Variant, variants
 
 
@@ -52,19 +52,29 @@ def _table(config: TableConfig) -> Plan:
     chosen = {n: r for n, r in options.rows.items() if not options.only or n in options.only}
     if not chosen:
         raise ConfigError("table.rows names no row: nothing to do")
-    wanted = {r.model for r in chosen.values()} | {r.partner for r in chosen.values() if r.rerank}
-    overrides = {n: tuple(m.overrides) for n, m in options.models.items() if n in wanted}
-    trainings = _trainings(config, overrides)
-    rows = [
-        Row(
-            name,
-            _folders(trainings, row.model),
-            row.search.given(),
-            row.rerank or None,  # type: ignore[arg-type]
-            _folders(trainings, row.partner) if row.rerank else (),
+    wanted: dict[str, list[int]] = {}
+    for row in chosen.values():
+        for model in (row.model, row.partner) if row.rerank else (row.model,):
+            wanted.setdefault(model, []).extend(row.seeds or options.seeds)
+    models = {name: model for name, model in options.models.items() if name in wanted}
+    trainings = _trainings(
+        config,
+        {name: tuple(model.overrides) for name, model in models.items()},
+        {name: sorted(set(wanted[name])) for name in models},
+    )
+    rows = []
+    for name, row in chosen.items():
+        seeds = tuple(row.seeds or options.seeds)
+        rows.append(
+            Row(
+                name,
+                _folders(trainings, row.model, seeds),
+                row.search.given(),
+                row.rerank or None,  # type: ignore[arg-type]
+                _folders(trainings, row.partner, seeds) if row.rerank else (),
+                seeds=seeds,
+            )
         )
-        for name, row in chosen.items()
-    ]
     baseline = options.baseline if options.baseline in chosen else ""
     return Plan(trainings, rows, options.name, Path(options.results), baseline)
 
@@ -77,8 +87,12 @@ def _study(config: TableConfig, data: PreparedData) -> Plan:
     overrides = {
         v.model: tuple(own[v.model].overrides) if v.model in own else v.overrides for v in found
     }
-    trainings = _trainings(config, overrides)
-    rows = [Row(v.name, _folders(trainings, v.model), v.search, point=v.point) for v in found]
+    seeds = tuple(options.seeds)
+    trainings = _trainings(config, overrides, dict.fromkeys(overrides, options.seeds))
+    rows = [
+        Row(v.name, _folders(trainings, v.model, seeds), v.search, point=v.point, seeds=seeds)
+        for v in found
+    ]
     title = f"{options.name}: {options.study}"
     results = Path(options.results) / f"study-{options.study}"
     return Plan(trainings, rows, title, results, "", PARAMETERS[options.study])
@@ -99,19 +113,19 @@ def _variants(options: TableOptions, data: PreparedData) -> list[Variant]:
 
 
 def _trainings(
-    config: TableConfig, overrides: dict[str, tuple[str, ...]]
+    config: TableConfig, overrides: dict[str, tuple[str, ...]], seeds: Mapping[str, Sequence[int]]
 ) -> dict[tuple[str, int], TrainConfig]:
     options, found = config.table, {}
     for name, own in overrides.items():
         model = options.models.get(name)
         default = str(Path(options.work) / "models" / f"{name}-{{seed}}")
         pattern = model.run if model and model.run else default
-        if "{seed}" not in pattern and len(options.seeds) > 1:
+        if "{seed}" not in pattern and len(seeds[name]) > 1:
             raise ConfigError(
-                f"table.models.{name}.run must hold {{seed}} for {len(options.seeds)} seeds, "
+                f"table.models.{name}.run must hold {{seed}} for {len(seeds[name])} seeds, "
                 f"got {pattern!r}"
             )
-        for seed in options.seeds:
+        for seed in seeds[name]:
             found[name, seed] = _compose(own, pattern.replace("{seed}", str(seed)), seed)
     return found
 
@@ -124,5 +138,7 @@ def _compose(overrides: Sequence[str], run: str, seed: int) -> TrainConfig:
     return as_schema(hydra.compose("train", overrides=[*given, *overrides, *own]), TrainConfig)
 
 
-def _folders(trainings: dict[tuple[str, int], TrainConfig], model: str) -> tuple[Path, ...]:
-    return tuple(Path(c.trainer.run) for (name, _), c in trainings.items() if name == model)
+def _folders(
+    trainings: dict[tuple[str, int], TrainConfig], model: str, seeds: Sequence[int]
+) -> tuple[Path, ...]:
+    return tuple(Path(trainings[model, seed].trainer.run) for seed in seeds)

@@ -21,7 +21,8 @@ class NegativesConfig:
         at_least(self, "objective.negatives", 1, "number")
 
 
-PLAIN = ("cross_entropy", "cvae")
+KINDS = ("cross_entropy", "separate", "joint", "words", "cvae", "ta_s2s")
+PLAIN = ("cross_entropy", "cvae", "ta_s2s")
 """Values of ``objective.kind`` without a word predictor, over the full vocabulary only."""
 
 
@@ -43,10 +44,14 @@ class ObjectiveConfig:
     budget_rate: float = 0.05
     anneal_share: float = 0.5
     bow_weight: float = 1.0
+    topic_common: int = 200
+    topic_passes: int = 3
+    topic_pairs: int = 200_000
 
     def __post_init__(self) -> None:
-        one_of(self, "objective", "kind", ("cross_entropy", "separate", "joint", "words", "cvae"))
-        at_least(self, "objective", 0, "bow_weight")
+        one_of(self, "objective", "kind", KINDS)
+        at_least(self, "objective", 0, "bow_weight", "topic_common", "topic_pairs")
+        at_least(self, "objective", 1, "topic_passes")
         one_of(self, "objective", "estimator", ("score_function", "local_expectation"))
         one_of(self, "objective", "baseline", ("none", "running", "leave_one_out"))
         one_of(self, "objective", "price_form", ("logistic", "linear"))

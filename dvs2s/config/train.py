@@ -49,3 +49,8 @@ class TrainConfig:
                 f"model.latent_size above 0 and objective.kind=cvae belong together, got "
                 f"{self.model.latent_size} and {kind}: set objective=cvae, or model.latent_size=0"
             )
+        if (kind == "ta_s2s") != (self.model.num_topics > 0):
+            raise ConfigError(
+                f"model.num_topics above 0 and objective.kind=ta_s2s belong together, got "
+                f"{self.model.num_topics} and {kind}: set objective=ta_s2s, or model.num_topics=0"
+            )

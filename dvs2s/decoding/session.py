@@ -13,8 +13,30 @@ from dvs2s import ops
 from dvs2s.dynamic_vocab import DynamicVocab
 from dvs2s.layers.attention import Memory
 from dvs2s.layers.encoder import Encoded
+from dvs2s.layers.topic_attention import with_topic_words
 from dvs2s.model import Dvs2sModel
 from dvs2s.text.specials import BOS, EOS, NEVER_GENERATED
+
+
+@dataclass(frozen=True)
+class TopicRows:
+    """The second scores of topic words of the A active inputs.
+
+    Args:
+        rows: (A, N, H) float.
+        bias: (A, N) float.
+        slots: (A, N) int64, where they stand in each vocabulary; any slot where they do not.
+        keep: (A, N) bool, True where they do.
+    """
+
+    rows: Tensor
+    bias: Tensor
+    slots: Tensor
+    keep: Tensor
+
+    def index(self, rows: Tensor) -> "TopicRows":
+        """Returns those of the inputs ``rows`` (A',) int64."""
+        return TopicRows(self.rows[rows], self.bias[rows], self.slots[rows], self.keep[rows])
 
 
 @dataclass(frozen=True)
@@ -29,6 +51,7 @@ class SessionState:
         bias: (A, K) float, ``-inf`` past an input's length; (V,) where rows are (V, H).
         vocab: of the A active inputs.
         indexed: whether kernels read through the ids.
+        topics: of a model that is aware of topic words.
     """
 
     hidden: Tensor
@@ -37,6 +60,7 @@ class SessionState:
     bias: Tensor
     vocab: DynamicVocab
     indexed: bool
+    topics: TopicRows | None = None
 
 
 class Session:
@@ -83,16 +107,28 @@ class Session:
         begin = torch.full_like(self.vocab.ids[:, :1], BOS)
         hidden = self.model.step(begin, hidden, memory)
         indexed = rows.dim() == 2 and not self._is_full()
-        state = SessionState(hidden, memory, rows, bias, self.vocab, indexed)
+        topics = self._topic_rows()
+        state = SessionState(hidden, memory, rows, bias, self.vocab, indexed, topics)
         return _log_probs(state), state
 
     def _rows(self) -> tuple[Tensor, Tensor]:
         """Returns the rows and biases that the inputs need, gathered once."""
         projection = self.model.output.projection
-        if self._is_full() or ops.reads_through_ids(projection.weight):
+        # a kernel that gives log-probabilities at once leaves no room for topic words
+        indexed = self.model.topic_output is None and ops.reads_through_ids(projection.weight)
+        if self._is_full() or indexed:
             return projection.weight, projection.bias
         bias = projection.bias[self.vocab.ids].masked_fill(~self.vocab.keep, float("-inf"))
         return projection.weight[self.vocab.ids], bias
+
+    def _topic_rows(self) -> TopicRows | None:
+        """Returns what gives topic words their own probability, gathered once."""
+        output, topics = self.model.topic_output, self._encoded.topics
+        if output is None or topics is None:
+            return None
+        rows, bias = output.rows(topics.words)
+        slots = self.vocab.slots(topics.words)
+        return TopicRows(rows, bias, slots.clamp_min(0), slots >= 0)
 
     def _is_full(self) -> bool:
         words = self.vocab.vocabulary_size  # slots are words: nothing to pick
@@ -123,6 +159,7 @@ class Session:
                 state.vocab.ids[keep], state.vocab.lengths[keep], state.vocab.vocabulary_size
             ),
             state.indexed,
+            None if state.topics is None else state.topics.index(keep),
         )
 
 
@@ -140,4 +177,8 @@ def _log_probs(state: SessionState) -> Tensor:
         logits = state.hidden @ state.rows.T + state.bias  # (A, W, V)
     else:
         logits = torch.bmm(state.hidden, state.rows.transpose(1, 2)) + state.bias[:, None]
+    if state.topics is not None:
+        more = state.topics
+        scores = torch.baddbmm(more.bias[:, None], state.hidden, more.rows.transpose(1, 2))
+        logits = with_topic_words(logits, scores, more.slots, more.keep)
     return logits.float().log_softmax(-1)

@@ -50,7 +50,8 @@ def estimates(
     different things (see ``measures``), whose deviations have the same variance. With n > 1 seeds
     these are drawn with replacement too, and their deviations widened by √(n/(n-1)), without which
     few seeds look surer than they are. Seeds are paired by their place, so that systems made of the
-    same trainings are compared within each. With one seed the interval speaks of the messages only.
+    same trainings are compared within each; systems of unlike numbers of seeds are drawn apart.
+    With one seed the interval speaks of the messages only.
 
     Args:
         systems: by name, one measure a seed, all of the same kind over the same messages.
@@ -69,10 +70,10 @@ def estimates(
     ones = np.ones((1, num_replies))
     points = {n: np.array([m.values(ones)[0] for m in ms]) for n, ms in systems.items()}
     deviations = _deviations(systems, num_replies, num_resamples, seed)
-    # the same seeds for all systems: those that share a training share its luck
+    # the same seeds for all systems of as many: those that share a training share its luck
     spread = {
-        name: _over_seeds(points[name], deviations[name], np.random.default_rng([seed, 1]))
-        for name in systems
+        name: _over_seeds(values, deviations[name], np.random.default_rng([seed, 1, len(values)]))
+        for name, values in points.items()
     }
     found = {}
     for name, values in points.items():

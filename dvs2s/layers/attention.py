@@ -18,15 +18,18 @@ class Memory:
         keys: (B, S, A) float.
         values: (B, S, G) float, the states after the decoder's context map.
         mask: (B, S) bool, True where a word is.
+        topics: the same of topic words, for a decoder that attends to them; None for others.
     """
 
     keys: Tensor
     values: Tensor
     mask: Tensor
+    topics: "Memory | None" = None
 
     def index(self, rows: Tensor) -> "Memory":
         """Returns the memory of the inputs ``rows`` (B',) int64."""
-        return Memory(self.keys[rows], self.values[rows], self.mask[rows])
+        topics = None if self.topics is None else self.topics.index(rows)
+        return Memory(self.keys[rows], self.values[rows], self.mask[rows], topics)
 
 
 class AdditiveAttention(nn.Module):

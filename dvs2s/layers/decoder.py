@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from dvs2s.layers.attention import AdditiveAttention, Memory
 from dvs2s.layers.encoder import Encoded
+from dvs2s.layers.topic_attention import TopicAttention
 
 
 class Decoder(nn.Module):
@@ -20,11 +21,14 @@ class Decoder(nn.Module):
         embedding_size: E.
         hidden_size: H of the decoder and of one direction of the encoder.
         dropout: on embeddings and on the states that are read out, 0 <= dropout < 1.
+        num_topics: Z; above 0 the decoder attends to topic words, too.
 
     Source: paper, decoder: GRU with additive attention.
     """
 
-    def __init__(self, embedding_size: int, hidden_size: int, *, dropout: float = 0.0) -> None:
+    def __init__(
+        self, embedding_size: int, hidden_size: int, *, dropout: float = 0.0, num_topics: int = 0
+    ) -> None:
         super().__init__()
         source_size = 2 * hidden_size + embedding_size
         self.attention = AdditiveAttention(hidden_size, source_size, hidden_size)
@@ -34,11 +38,22 @@ class Decoder(nn.Module):
         self.state_gates = nn.Linear(hidden_size, 3 * hidden_size)
         self.dropout = nn.Dropout(dropout)
         _initialise(self.state_gates)
+        self.topics: TopicAttention | None = None
+        if num_topics:
+            self.topics = TopicAttention(
+                hidden_size,
+                final_size=2 * hidden_size,
+                num_topics=num_topics,
+                output_size=3 * hidden_size,
+            )
 
     def memory(self, encoded: Encoded) -> Memory:
         """Returns the message side of attention and context product, once per input."""
         source = torch.cat([encoded.states, encoded.embedded], dim=-1)  # (B, S, 2H + E)
-        return Memory(self.attention.key(source), self.context_gates(source), encoded.mask)
+        topics = None
+        if self.topics is not None and encoded.topics is not None:
+            topics = self.topics.memory(encoded.topics, encoded.final)
+        return Memory(self.attention.key(source), self.context_gates(source), encoded.mask, topics)
 
     def initial_state(self, encoded: Encoded) -> Tensor:
         """Returns s_0 (B, H) float."""
@@ -80,6 +95,8 @@ class Decoder(nn.Module):
 
     def _advance(self, words: Tensor, state: Tensor, memory: Memory) -> Tensor:
         inputs = words + self.attention(state, memory)  # (B, W, 3H)
+        if self.topics is not None and memory.topics is not None:
+            inputs = inputs + self.topics(state, memory.topics)
         reset_in, update_in, new_in = inputs.chunk(3, dim=-1)
         reset_s, update_s, new_s = self.state_gates(state).chunk(3, dim=-1)
         reset = torch.sigmoid(reset_in + reset_s)

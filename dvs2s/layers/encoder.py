@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dvs2s.layers.topics import TopicWords
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -19,6 +21,7 @@ class Encoded:
         messages: (B, S) int64, the words that were encoded, 0 at padding.
         offset: (B, H) float, what a latent variable adds to the decoder's first state; None for a
             model without one.
+        topics: the messages' topic words; None for a model without topics.
     """
 
     states: Tensor
@@ -27,6 +30,7 @@ class Encoded:
     final: Tensor
     messages: Tensor
     offset: Tensor | None = None
+    topics: TopicWords | None = None
 
 
 class Encoder(nn.Module):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dvs2s.evaluation.bleu import bleu
+from dvs2s.evaluation.characters import as_characters, is_mostly_han
 from dvs2s.evaluation.embeddings import WordVectors, embedding_scores
 from dvs2s.evaluation.entropy import unigram_entropy
 from dvs2s.evaluation.measures import (
@@ -42,8 +43,14 @@ class Yardstick:
         scored = embedding_scores(replies, self.references, self.vectors)
         several = sum(len(group) > 1 for group in self.references)
         scores = f"{scored.num_scored} of {len(replies)} replies scored"
+        cut = "cut into words as the corpus is prepared"
+        characters = {
+            "BLEU (characters)": "the same recipe; every Han character a token, so that no word "
+            "cutter has a say"
+        }
         return {
-            "BLEU": bleu(replies, self.references).signature,
+            "BLEU": f"{bleu(replies, self.references).signature}; {cut}",
+            **(characters if is_mostly_han([r for g in self.references for r in g]) else {}),
             "embeddings": f"{self.vectors.signature}; {scores}; nearest reference; unit vectors",
             "messages": f"{len(self.references)} different ones, {several} with several references",
             "distinct-n": "different n-grams by generated tokens (Li et al. 2016)",
@@ -60,6 +67,12 @@ class Yardstick:
         found: dict[str, Measure] = {
             f"BLEU-{n}": CorpusBleu(replies, self.references, order=n) for n in (1, 2, 3, 4)
         }
+        if is_mostly_han([r for group in self.references for r in group]):
+            said = [as_characters(reply) for reply in replies]
+            wanted = [[as_characters(r) for r in group] for group in self.references]
+            found |= {
+                f"BLEU-{n} (characters)": CorpusBleu(said, wanted, order=n) for n in (1, 2, 3, 4)
+            }
         found["Average"] = mean_of(scores.average)
         found["Extrema"] = mean_of(scores.extrema)
         found["Greedy"] = mean_of(scores.greedy)

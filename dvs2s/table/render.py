@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+from dataclasses import asdict
 
 from dvs2s.evaluation.resampling import Estimate
 from dvs2s.table.result import Result
 
 GROUPS = {
     "Words shared with the references": ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"),
+    "Characters shared with the references": tuple(f"BLEU-{n} (characters)" for n in (1, 2, 3, 4)),
     "Nearness of meaning (embeddings)": ("Average", "Extrema", "Greedy"),
     "Variety": ("distinct-1", "distinct-2", "distinct-3", "unique replies"),
     "Commonplaces": ("generic share", "copied share"),
@@ -31,7 +33,9 @@ def to_markdown(result: Result) -> str:
     parts += _seed_section(result)
     parts += ["## Likelihood and coverage", _plain_table(result)]
     if result.times:
-        parts += ["## Time", _time_table(result)]
+        parts += [f"## Time ({result.origin.get('timing', 'one message at a time')})"]
+        parts += [_time_table(result)]
+    parts += ["## Training", _training_table(result)]
     parts += ["## How it was measured", _list(result.notes), "## Origin", _origin(result)]
     return "\n\n".join(parts) + "\n"
 
@@ -54,24 +58,39 @@ def to_csv(result: Result) -> str:
         numbers = [t.milliseconds, t.low, t.high]
         writer.writerow([name, "ms a reply", *map(_number, numbers), "", "", ""])
         writer.writerow([name, "time ratio", _number(t.ratio), "", "", "", "", ""])
+    for name, cost in result.trained.items():
+        for metric, value in asdict(cost).items():
+            writer.writerow([name, f"training {metric}", _number(value), "", "", "", "", ""])
     return out.getvalue()
 
 
 def _legend(result: Result) -> str:
-    seeds = result.origin.get("seeds", [])
-    several = (
-        f"Means over {len(seeds)} seeds; intervals cover messages and seeds."
-        if len(seeds) > 1
-        else "One seed: the intervals cover the choice of messages and say nothing of training; "
-        "two runs of one row may differ by more."
-    )
     against = (
-        f"\\* differs from {result.baseline}, p < {_LEVEL} (paired, two-sided, not corrected for "
-        f"the number of comparisons)."
+        f"\\* differs from {result.baseline}, p < {_LEVEL} (paired bootstrap over messages and "
+        f"seeds, two-sided, not corrected for the number of comparisons)."
         if result.baseline
         else ""
     )
-    return f"95 % intervals in brackets. {several} {against}".strip()
+    return f"95 % intervals in brackets. {_seeds_of_rows(result)} {against}".strip()
+
+
+def _seeds_of_rows(result: Result) -> str:
+    """Returns how many trainings stand behind the rows, and what an interval covers."""
+    numbers = {row: len(next(iter(result.estimates.values()))[row].by_seed) for row in result.rows}
+    most = max(numbers.values())
+    alone = (
+        "the intervals cover the choice of messages and say nothing of training; two runs of one "
+        "row may differ by more."
+    )
+    if most == 1:
+        return f"One seed: {alone}"
+    fewer = [f"{row} {number}" for row, number in numbers.items() if number < most]
+    text = f"Means over {most} seeds; intervals cover messages and seeds."
+    if fewer:
+        text += f" **Fewer seeds: {', '.join(fewer)}.**"
+    if min(numbers.values()) == 1:
+        text += f" With one seed {alone}"
+    return text
 
 
 def _cell(estimate: Estimate, metric: str) -> str:
@@ -84,8 +103,7 @@ def _cell(estimate: Estimate, metric: str) -> str:
 def _seed_section(result: Result) -> list[str]:
     shown = ("BLEU-2", "Average", "distinct-2", "unique replies", "generic share")
     several = [m for m in shown if m in result.estimates]
-    first = result.estimates[several[0]][result.rows[0]] if several else None
-    if first is None or len(first.by_seed) < 2:
+    if not several or max(len(e.by_seed) for e in result.estimates[several[0]].values()) < 2:
         return []
     cells = [
         [name, *(_seeds(result.estimates[m][name], m) for m in several)] for name in result.rows
@@ -113,6 +131,14 @@ def _time_table(result: Result) -> str:
         for name, t in result.times.items()
     ]
     return _table(["", "ms a reply [least, most]", f"ratio to {result.baseline}"], cells)
+
+
+def _training_table(result: Result) -> str:
+    cells = [
+        [name, f"{t.parameters / 1e6:.2f}", f"{t.updates:.0f}", f"{t.seconds / 60:.1f}"]
+        for name, t in result.trained.items()
+    ]
+    return _table(["", "million parameters", "updates", "minutes"], cells)
 
 
 def _origin(result: Result) -> str:

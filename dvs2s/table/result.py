@@ -7,6 +7,7 @@ from typing import Any
 
 from dvs2s.evaluation.resampling import Estimate
 from dvs2s.table.timing import Times
+from dvs2s.table.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Result:
         estimates: metric, then row.
         plain: row, then metrics without an interval, each the mean over the seeds.
         times: row; empty where nothing was timed.
+        trained: row; what its models cost.
         notes: recipes of the metrics.
         origin: configuration, commit, seeds, machine.
         parameter: what a study varies; empty for a table.
@@ -45,6 +47,7 @@ class Result:
     estimates: Mapping[str, Mapping[str, Estimate]]
     plain: Mapping[str, Mapping[str, float]]
     times: Mapping[str, Times]
+    trained: Mapping[str, Trained]
     notes: Mapping[str, str]
     origin: Mapping[str, Any]
     parameter: str = ""

@@ -3,15 +3,19 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from dvs2s.backends import EngineChoice
 from dvs2s.build import new_shortlist
 from dvs2s.config import SHORTLISTS
 from dvs2s.data.corpus import PreparedData
-from dvs2s.decoding.mmi import Kind, Weights
+from dvs2s.decoding.mmi import Weights
 from dvs2s.errors import DataError
 from dvs2s.loading import load
 from dvs2s.reranking import Partner
@@ -19,56 +23,14 @@ from dvs2s.responder import Responder
 from dvs2s.shortlists import Shortlist
 from dvs2s.table.decode import Advance, Speaker, Stopped, Task, decode, rerank
 from dvs2s.table.replies import ReplyFile
-from dvs2s.table.result import Point
+from dvs2s.table.row import Effort, Row
 from dvs2s.table.timing import Times, time_rows
+from dvs2s.table.trained import Trained, cost_of_runs
 from dvs2s.table.tuning import tune
 from dvs2s.training.checkpoint import read_config, resolve
 
 logger = logging.getLogger("dvs2s")
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table.
-
-    Args:
-        name: of the row.
-        runs: one run's folder a seed.
-        search: settings other than the checkpoint's.
-        rerank: how the n-best list is ranked again; None for not at all.
-        partners: for ``rerank`` one run's folder a seed.
-        point: its place in a study.
-    """
-
-    name: str
-    runs: tuple[Path, ...]
-    search: Mapping[str, Any] = field(default_factory=dict)
-    rerank: Kind | None = None
-    partners: tuple[Path, ...] = ()
-    point: Point | None = None
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much is measured.
-
-    Args:
-        split: train, valid or test.
-        limit: pairs; 0 for all.
-        batch_size: messages at a time.
-        tune_messages: validation pairs that weights of reranking are chosen on.
-        timing_messages, timing_rounds: 0 messages for no timing.
-        device: where the models run.
-    """
-
-    split: str = "test"
-    limit: int = 0
-    batch_size: int = 32
-    tune_messages: int = 300
-    timing_messages: int = 40
-    timing_rounds: int = 5
-    device: str = "cpu"
 
 
 class Workshop:
@@ -114,7 +76,9 @@ class Workshop:
     def table_key(self) -> str:
         """Returns what names the whole: rows, replies, and how they are timed."""
         rows = [[row.name, [self.key(row, s) for s in range(len(row.runs))]] for row in self._rows]
-        timing = [self._effort.timing_messages, self._effort.timing_rounds, self._effort.device]
+        effort = self._effort
+        timing = [effort.timing_messages, effort.timing_rounds, effort.device]
+        timing += [effort.timing_threads, effort.timing_engine]
         return _digest([rows, timing])
 
     def file(self, row: Row, seed: int) -> ReplyFile:
@@ -147,7 +111,8 @@ class Workshop:
 
     def export(self, row: Row, seed: int) -> Path:
         """Writes a row's replies in the form of ``dvs2s.cli.evaluate replies=...``."""
-        path = self._work / "replies" / f"{row.name.replace('/', '-')}-{seed}.jsonl"
+        name = f"{row.name.replace('/', '-')}-{row.seed_of(seed)}.jsonl"
+        path = self._work / "replies" / name
         task, decoded = self._task(), self.file(row, seed).answers()
         decode_ids = self._data.vocabulary.decode
         lines = [
@@ -166,14 +131,14 @@ class Workshop:
         write_whole(path, "".join(f"{line}\n" for line in lines))
         return path
 
-    def speaker(self, row: Row, seed: int) -> Speaker:
+    def speaker(self, row: Row, seed: int, *, engine: EngineChoice = "auto") -> Speaker:
         """Returns what answers as a row does.
 
         Raises:
             Stopped: weights of reranking were being chosen.
         """
         base = self._nbest(row) if row.rerank else row
-        responder = self._responder(base, seed)
+        responder = self._responder(base, seed, engine)
         search = responder.search_config(**base.search)
         if row.rerank is None:
             return Speaker(responder, search)
@@ -194,16 +159,26 @@ class Workshop:
             return {name: Times(**values) for name, values in content.items()}
         messages = self._task().messages()
         chosen = messages[:: max(len(messages) // effort.timing_messages, 1)]
-        speakers = {row.name: self.speaker(row, 0) for row in self._rows}
-        times = time_rows(
-            speakers,
-            chosen[: effort.timing_messages],
-            baseline=baseline,
-            rounds=effort.timing_rounds,
-            advance=advance,
-        )
+        with _threads(effort.timing_threads):
+            engine = effort.timing_engine
+            times = time_rows(
+                {row.name: self.speaker(row, 0, engine=engine) for row in self._rows},
+                chosen[: effort.timing_messages],
+                baseline=baseline,
+                rounds=effort.timing_rounds,
+                advance=advance,
+            )
         write_whole(path, json.dumps({name: asdict(value) for name, value in times.items()}))
         return times
+
+    def trained(self) -> dict[str, Trained]:
+        """Returns what the models of each row cost, a partner's included."""
+        found = {}
+        for row in self._rows:
+            found[row.name] = cost_of_runs(row.runs, self._data)
+            if row.rerank:
+                found[row.name] += cost_of_runs(row.partners, self._data)
+        return found
 
     def _shared(self, row: Row) -> Row:
         """Returns the row with its whole n-best list where a reranked row starts from the same."""
@@ -218,8 +193,8 @@ class Workshop:
         search = {**row.search, "kind": "beam", "num_best": beam}
         return replace(row, search=search, rerank=None, partners=())
 
-    def _responder(self, row: Row, seed: int) -> Responder:
-        responder = load(row.runs[seed], device=self._effort.device)
+    def _responder(self, row: Row, seed: int, engine: EngineChoice) -> Responder:
+        responder = load(row.runs[seed], device=self._effort.device, engine=engine)
         kind = row.search.get("vocabulary")
         if kind in SHORTLISTS:
             if kind not in self._shortlists:
@@ -273,6 +248,16 @@ def write_whole(path: Path, text: str) -> None:
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _checkpoint_digest(run: Path) -> str:

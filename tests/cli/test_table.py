@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,14 @@ from dvs2s.table.rows import check_same_data
 
 pytest.importorskip("gensim")
 pytest.importorskip("matplotlib")
-ROWS = ["S2SA", "S2SA-MMI-bidi", "S2SA-lexical", "CVAE", "DVS2S"]
-SHORT = ("trainer.max_updates=6", "trainer.validate_every=6", "trainer.save_every=3")
+ROWS = ["S2SA", "S2SA-MMI-bidi", "S2SA-lexical", "TA-S2S", "CVAE", "DVS2S"]
+TA_S2S = ("objective=ta_s2s", "model.num_topics=4", "model.topic_words=6")
+SHORT = (
+    "objective.topic_common=0",
+    "trainer.max_updates=6",
+    "trainer.validate_every=6",
+    "trainer.save_every=3",
+)
 
 
 @pytest.fixture
@@ -29,6 +36,7 @@ def table(tiny: tuple[str, ...], tmp_path: Path) -> tuple[str, ...]:
         "table.name=t",
         "table.seeds=[0,1]",
         f"table.only=[{','.join(ROWS)}]",
+        f"table.models.TA-S2S.overrides=[{','.join(map(repr, TA_S2S))}]",
         "table.resamples=100",
         "table.batch_size=8",
         "table.timing_messages=0",
@@ -44,7 +52,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_table_is_made_once_and_its_runs_serve_a_study(
     command: Command, table: tuple[str, ...], tmp_path: Path
 ) -> None:
-    timed = [*table, "table.timing_messages=2", "table.timing_rounds=1"]
+    timed = [
+        *table,
+        "table.timing_messages=2",
+        "table.timing_rounds=1",
+        "table.rows.CVAE.seeds=[1]",
+    ]
     ran = command("table", *timed)
     assert ran.code == 0 and ran.out == f"{tmp_path}/results: written\n"
     made = contents(tmp_path / "results")
@@ -55,8 +68,20 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
     for metric in ("BLEU-2", "Average", "distinct-2", "generic share", "entropy a word"):
         for row in ROWS:
             estimate = result["estimates"][metric][row]
-            assert len(estimate["by_seed"]) == 2
-            assert estimate["value"] == pytest.approx(sum(estimate["by_seed"]) / 2)
+            seeds = 1 if row == "CVAE" else 2
+            assert len(estimate["by_seed"]) == seeds
+            assert estimate["value"] == pytest.approx(sum(estimate["by_seed"]) / seeds)
+    assert "**Fewer seeds: CVAE 1.**" in made["table.md"].decode()
+    assert not (tmp_path / "work" / "models" / "CVAE-0").exists()
+    assert (tmp_path / "work" / "replies" / "CVAE-1.jsonl").exists()
+    trained = result["trained"]
+    assert list(trained) == ROWS and all(
+        t["updates"] == 6 for n, t in trained.items() if "-bidi" not in n
+    )
+    assert trained["S2SA-MMI-bidi"]["parameters"] == 2 * trained["S2SA"]["parameters"]
+    assert trained["S2SA"]["parameters"] < trained["DVS2S"]["parameters"]
+    assert all(cost["seconds"] > 0 for cost in trained.values())
+    assert "threads 1, engine=plain" in result["origin"]["timing"]
     assert result["plain"]["S2SA-lexical"]["mean |T|"] == 40
     assert str(tmp_path) not in made["table.md"].decode() + made["table.json"].decode()
 
@@ -69,12 +94,7 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
     assert again.code == 0 and again.out == f"{tmp_path}/results: up to date, nothing to do\n"
     assert "training in" not in again.err and contents(tmp_path / "results") == made
 
-    one = ("table.seeds=[0]", "table.study=alpha", "table.values.alphas=[0,1]")
-    study = command("table", *table, *one)
-    assert study.code == 0 and "DVS2S, seed" not in study.err.replace("S-DVS2S, seed", "")
-    drawn = contents(tmp_path / "results" / "study-alpha")
-    assert set(drawn) == {"table.md", "table.csv", "table.json", "curves.png"}
-    assert len(json.loads(drawn["table.json"])["points"]) == 4
+    check_studies(command, table, tmp_path)
 
     evaluated = command(
         "evaluate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
@@ -84,6 +104,41 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
         "generate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
     )
     assert refused.code == 2 and "counts the training corpus, which is not here" in refused.err
+
+
+def check_studies(command: Command, table: tuple[str, ...], tmp_path: Path) -> None:
+    """Every study is drawn, from the table's runs where it can; the second time nothing is done."""
+    values = ("table.values.sizes=[30,40]", "table.values.alphas=[0,1]",
+              "table.values.exponents=[0,1]", "table.values.prices=[0,0.01]")  # fmt: skip
+    # rows of each study, and the models that it trains; 57 words are the full vocabulary
+    expected = {
+        "alpha": (4, {"S-DVS2S"}),
+        "size": (12, set()),
+        "exponent": (2, {"DVS2S-exponent=0", "DVS2S-exponent=1"}),
+        "price": (2, {"DVS2S-price=0", "DVS2S-price=0.01"}),
+    }
+    for study, (rows, trained) in expected.items():
+        ran = command("table", *table, *values, "table.seeds=[0]", f"table.study={study}")
+        assert ran.code == 0, ran.err
+        assert set(re.findall(r"(\S+), seed 0", ran.err)) == trained
+        folder = tmp_path / "results" / f"study-{study}"
+        drawn = contents(folder)
+        assert set(drawn) == {"table.md", "table.csv", "table.json", "curves.png"}
+        result = json.loads(drawn["table.json"])
+        assert len(result["points"]) == len(result["plain"]) == rows
+    again = command("table", *table, *values, "table.seeds=[0]", "table.study=price")
+    assert again.out == f"{tmp_path}/results/study-price: up to date, nothing to do\n"
+    sizes = json.loads((tmp_path / "results" / "study-size" / "table.json").read_bytes())
+    assert {point["x"] for point in sizes["points"].values()} == {30, 40, 57}
+    assert {row["mean |T|"] for row in sizes["plain"].values()} == {30.0, 40.0, 57.0}
+    objectives = {}
+    for name in ("exponent=1", "price=0.01"):
+        run = tmp_path / "work" / "models" / f"DVS2S-{name}-0"
+        config = json.loads((run / "checkpoints/update-00000006/config.json").read_bytes())
+        objectives[name] = config["train"]["objective"]
+    negatives = objectives["exponent=1"]["negatives"]
+    assert (negatives["kind"], negatives["exponent"]) == ("sampled", 1.0)
+    assert objectives["price=0.01"]["price"] == 0.01 and objectives["price=0.01"]["budget"] == 0
 
 
 def test_a_stop_anywhere_is_continued_to_the_same_table(
@@ -130,6 +185,9 @@ def table_free(overrides: tuple[str, ...]) -> list[str]:
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
+        ("table.rows.CVAE.seeds=[1,1]", "table.rows.CVAE.seeds must be different numbers"),
+        ("table.timing_engine=int8", "table.timing_engine must be plain or auto, got 'int8'"),
+        ("table.seeds=[]", "table.seeds must hold at least one seed"),
         ("table.only=[nobody]", "table.only must name rows among S2SA"),
         ("table.study=colour", "table.study must be empty or one of size, alpha"),
         ("table.rows.DVS2S.model=none", "table.rows.DVS2S.model must be one of S2SA"),

@@ -2,16 +2,21 @@
 
 import csv
 import io
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dvs2s.answer import AdmittedWords, Answer, Reply
 from dvs2s.decoding.mmi import Candidate
+from dvs2s.evaluation.embeddings import WordVectors
 from dvs2s.evaluation.resampling import Estimate
+from dvs2s.table.measure import Yardstick
 from dvs2s.table.render import to_csv, to_markdown
 from dvs2s.table.result import Result
 from dvs2s.table.studies import variants
 from dvs2s.table.timing import Times, time_rows
+from dvs2s.table.trained import Trained
 from dvs2s.table.tuning import tune
 
 
@@ -86,8 +91,9 @@ def result():
         estimates={"BLEU-2": {"S2SA": base, "DVS2S |T|": better}},
         plain={"S2SA": {"mean |T|": 57.0}, "DVS2S |T|": {"mean |T|": 40.0, "T recall": 0.9}},
         times={"S2SA": Times(10.0, 9.0, 12.0, 1.0), "DVS2S |T|": Times(6.0, 5.0, 7.0, 0.61)},
+        trained={"S2SA": Trained(2e6, 300, 90.0), "DVS2S |T|": Trained(2.5e6, 300, 120.0)},
         notes={"BLEU": "a recipe"},
-        origin={"seeds": [0, 1], "commit": "abc", "configurations": {"a": 1}},
+        origin={"commit": "abc", "timing": "40 messages, threads 1", "configurations": {"a": 1}},
     )
 
 
@@ -103,4 +109,45 @@ def test_markdown_and_csv_hold_the_numbers():
     better = next(r for r in rows if r["metric"] == "BLEU-2" and r["row"].startswith("DVS2S"))
     assert (better["value"], better["p_value"], better["by_seed"]) == ("3", "0.004", "2.75 3.25")
     assert {r["metric"] for r in rows} >= {"mean |T|", "time ratio", "ms a reply"}
+    assert (
+        "| DVS2S \\|T\\| | 2.50 | 300 | 2.0 |" in text
+        and "## Time (40 messages, threads 1)" in text
+    )
+    cost = next(r for r in rows if r["metric"] == "training seconds" and r["row"] == "S2SA")
+    assert cost["value"] == "90"
     assert result().value("S2SA", "ms a reply") == 10.0 and result().value("S2SA", "no") is None
+
+
+def test_rows_of_fewer_seeds_are_named():
+    whole = result()
+    alone = replace(whole.estimates["BLEU-2"]["DVS2S |T|"], by_seed=(3.0,))
+    fewer = {"BLEU-2": {**whole.estimates["BLEU-2"], "DVS2S |T|": alone}}
+    text = to_markdown(replace(whole, estimates=fewer))
+    assert (
+        "Means over 2 seeds; intervals cover messages and seeds. **Fewer seeds: DVS2S |T| 1.**"
+        in text
+    )
+    assert "With one seed the intervals cover the choice of messages" in text
+    assert "| DVS2S \\|T\\| | 3.00 |" in text.split("## Seed by seed")[1]
+    single = {m: {r: replace(e, by_seed=(e.value,)) for r, e in rows.items()}
+              for m, rows in whole.estimates.items()}  # fmt: skip
+    text = to_markdown(replace(whole, estimates=single))
+    assert "One seed: the intervals cover" in text and "Seed by seed" not in text
+    assert "\\* differs from S2SA, p < 0.05 (paired bootstrap over messages and seeds" in text
+
+
+def test_chinese_is_measured_in_words_and_in_characters():
+    said, wanted = [["我们", "喜欢", "吃", "苹果"]], [[["我", "喜欢", "吃苹果", "!"]]]
+    vectors = WordVectors(["我们"], np.ones((1, 2)), "x")
+    chinese = Yardstick(wanted, vectors, {"我们": 1}, frozenset())
+    ones = np.ones((1, 1))
+    found = {name: m.values(ones)[0] for name, m in chinese.measures(said).items()}
+    assert found["BLEU-1"] == pytest.approx(25.0)  # 喜欢 of four words
+    # 我 喜 欢 吃 苹 果 of seven characters against seven tokens
+    assert found["BLEU-1 (characters)"] == pytest.approx(100 * 6 / 7)
+    assert "BLEU (characters)" in chinese.notes(said)
+    english = Yardstick(
+        [[["a", "b"]]], WordVectors(["a"], np.ones((1, 2)), "x"), {"a": 1}, frozenset()
+    )
+    assert not any("characters" in name for name in english.measures([["a"]]))
+    assert "BLEU (characters)" not in english.notes([["a"]])
