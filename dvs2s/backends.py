@@ -123,6 +123,7 @@ class EngineBackend:
     ) -> None:
         self._engine, self._selector, self._plain = engine, selector, plain
         self._has_word_predictor = has_word_predictor
+        self._has_warned = False
 
     def decode(
         self, batch: Batch, config: SearchConfig, limits: Limits, seeds: Sequence[int]
@@ -146,6 +147,15 @@ class EngineBackend:
 
     def words(self, config: SearchConfig, limits: Limits) -> Words:
         """Returns how the engine is to choose T."""
+        if config.vocabulary == "conformal" and self._engine.precision != "fp32":
+            if not self._has_warned:
+                logger.info(
+                    "vocabulary=conformal was calibrated in fp32 and β is of %s here: the "
+                    "guarantee holds up to its rounding",
+                    self._engine.precision,
+                )
+            self._has_warned = True
+        config = self._selector.resolved(config)
         full = config.vocabulary == "full"
         return Words(
             "full" if full else "size" if config.vocabulary == "size" else "threshold",

@@ -12,6 +12,7 @@ from torch import Tensor
 from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply, WordsOnDemand
 from dvs2s.backends import EngineChoice, Limits, choose_backend
 from dvs2s.config import PLAIN, SHORTLISTS, SearchConfig, TrainConfig
+from dvs2s.coverage.calibration import Calibration
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.decoding.search import Hypothesis
 from dvs2s.engine.engine import Precision
@@ -37,6 +38,7 @@ class Responder:
         device: where to run.
         source: the checkpoint's folder, for messages to people.
         shortlists: what ``search.vocabulary=frequency`` and ``lexical`` choose from, by name.
+        calibration: the levels of ``search.vocabulary=conformal``; None without.
         engine: "compiled" decodes with the engine, "plain" without; "auto" with it where it is.
         precision: of the engine's weights, "fp32", "bf16" or "int8"; the plain search has "fp32".
 
@@ -54,6 +56,7 @@ class Responder:
         device: str = "cpu",
         source: Path | None = None,
         shortlists: Mapping[str, Shortlist] | None = None,
+        calibration: Calibration | None = None,
         engine: EngineChoice = "auto",
         precision: Precision = "fp32",
     ) -> None:
@@ -66,7 +69,7 @@ class Responder:
         self.model = model.to(self.device).eval()
         self.vocabulary, self.config, self.source = vocabulary, config, source
         self.shortlists = dict(shortlists or {})
-        self.selector = Selector(vocabulary, self.device)
+        self.selector = Selector(vocabulary, self.device, calibration)
         self._tokenizer = get_tokenizer(vocabulary.tokenizer)
         self._backend = choose_backend(
             self.model,
@@ -104,6 +107,7 @@ class Responder:
                 f"seq2seq model lacks: use search.vocabulary=full"
             )
         check_size(config, self.vocabulary)
+        self.selector.resolved(config)  # refuses a guarantee that is not there
         return config
 
     def reply(

@@ -72,6 +72,11 @@ TIERS: tuple[dict[str, str], ...] = (
         " decoding.protocol",
         "decoding.search": "decoding.beam decoding.greedy decoding.options decoding.protocol"
         " decoding.sampling",
+        "coverage": "",
+        "coverage.conformal": "",
+        "coverage.needs": "",
+        "coverage.calibration": "errors training.files training.manifest",
+        "coverage.levels": "coverage.calibration coverage.conformal coverage.needs",
         "evaluation": "",
         "evaluation.vectors": "errors evaluation.embeddings text.torchtext_adapter",
         "evaluation.resampling": "evaluation.measures",
@@ -154,7 +159,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.operators": "bench.timing ops ops.extension",
         "bench.routes": "bench.timing bench.operators ops ops.library ops.planner",
         "bench.output_layer": "bench.timing ops ops.reference",
-        "selection": "config dynamic_vocab text.vocabulary",
+        "selection": "config coverage.calibration dynamic_vocab text.vocabulary",
         "serving.schedule": "config serving.wire",
         "serving.plan": "config errors serving.errors serving.options serving.schemas serving.wire",
         "serving.services": "serving.client serving.guard serving.metrics serving.options"
@@ -199,12 +204,15 @@ TIERS: tuple[dict[str, str], ...] = (
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
         " data.prepare"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
-        "responder": "answer backends config data.batch decoding.search engine.engine"
-        " layers.encoder model selection shortlists text.specials text.tokenizer text.vocabulary",
+        "responder": "answer backends config coverage.calibration data.batch decoding.search"
+        " engine.engine layers.encoder model selection shortlists text.specials text.tokenizer"
+        " text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
-        "loading": "backends build config devices engine.engine errors model responder"
-        " text.vocabulary training.checkpoint",
+        "coverage.corpus": "config coverage.calibration coverage.needs data.batch data.corpus"
+        " responder",
+        "loading": "backends build config coverage.calibration devices engine.engine errors model"
+        " responder text.vocabulary training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
         " text.specials text.tokenizer",
@@ -247,13 +255,16 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.configs": "config errors serving.options",
         "cli.entry": "errors paths",
         "cli.output": "errors",
-        "cli.runtime": "backends cli.configs devices engine.engine loading responder",
+        "cli.runtime": "backends build cli.configs data.corpus devices engine.engine errors loading"
+        " responder",
+        "cli.calibrate": "cli.configs cli.entry cli.output cli.runtime coverage.calibration"
+        " coverage.corpus coverage.levels data.corpus devices loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
         "cli.train": "build cli.entry config data.corpus devices errors training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
-        " errors evaluation.report responder scoring",
+        " evaluation.report responder scoring",
         "cli.annotate_options": "errors",
         "cli.annotate": "annotation.* cli.annotate_options cli.entry errors training.lock",
         "cli.table_options": "cli.configs config errors",

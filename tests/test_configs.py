@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import (
     BenchConfig,
+    CalibrateConfig,
     ChatConfig,
     EvaluateConfig,
     GenerateConfig,
@@ -36,6 +37,7 @@ SCHEMAS: dict[str, type] = {
     "serve": ServeConfig,
     "table": TableConfig,
     "annotate": AnnotateConfig,
+    "calibrate": CalibrateConfig,
     "bench": BenchConfig,
 }
 GROUPS = {
@@ -184,7 +186,11 @@ OUT_OF_RANGE = [
     ("search.temperature", 0.0, "above 0"),
     ("search.top_p", 1.5, "above 0 and at most 1"),
     ("search.length_penalty", math.inf, "a finite number"),
-    ("search.vocabulary", "half", "one of size, threshold, full, frequency, lexical"),
+    ("search.vocabulary", "half", "one of size, threshold, full, conformal, frequency"),
+    ("search.vocabulary", "conformal", "train with search.vocabulary=size"),
+    ("search.coverage_alpha", 1.0, "between 0 and 1"),
+    ("search.coverage_of", "most", "all, share"),
+    ("search.coverage_by", "rank", "threshold, size"),
     ("data.pairing", "sideways", "one of forward, reverse, unconditional"),
     ("data.pairing", "reverse", "set objective=s2sa"),
     ("search.vocabulary", "lexical", "give it to dvs2s.cli.evaluate, not to training"),
@@ -229,6 +235,9 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("evaluate", "limit", -1),
         ("chat", "show_words", -1),
         ("table", "table.resamples", 1),
+        ("calibrate", "alpha", 1.5),
+        ("calibrate", "split", "test"),
+        ("calibrate", "report", "valid"),
         ("annotate", "mode", "judge"),
         ("annotate", "port", -1),
         ("table", "table.split", "dev"),

@@ -28,6 +28,9 @@ class SearchOverrides:
     threshold: float | None = None
     alpha: float | None = None
     message_words: bool | None = None
+    coverage_alpha: float | None = None
+    coverage_of: str | None = None
+    coverage_by: str | None = None
 
     def given(self) -> dict[str, Any]:
         """Returns the options that were given."""
@@ -108,6 +111,45 @@ class EvaluateConfig(CheckpointConfig):
             raise ConfigError(f"limit must be at least 0 (all pairs), got {self.limit}")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass
+class CalibrateConfig:
+    """``python -m dvs2s.cli.calibrate``."""
+
+    checkpoint: str = "runs/smalltalk"
+    device: str = "cpu"
+    threads: int = 0
+    alpha: Any = field(default_factory=lambda: [0.01, 0.05, 0.1, 0.2])
+    split: str = "valid"
+    report: str = "test"
+    data_root: str = ""
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ConfigError(f"threads must be at least 0 (all cores), got {self.threads}")
+        given = self.alpha if isinstance(self.alpha, list) else [self.alpha]
+        if not given or not all(_is_share(alpha) for alpha in given):
+            raise ConfigError(
+                f"alpha must be one or more numbers between 0 and 1, got {self.alpha}: such as "
+                f"alpha=0.05 or 'alpha=[0.05,0.1]'"
+            )
+        self.alpha = sorted({float(alpha) for alpha in given})
+        if self.split in ("train", "test"):
+            raise ConfigError(
+                f"split must be held-out pairs other than those of the test, got {self.split!r}: "
+                f"leave split=valid"
+            )
+        if self.report == self.split:
+            raise ConfigError(
+                f"report must be another split than the one to calibrate on, or empty for none, "
+                f"got {self.report!r}"
+            )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
 
 
 @dataclass
