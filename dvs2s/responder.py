@@ -17,6 +17,7 @@ from dvs2s.data.batch import Batch, make_batch
 from dvs2s.decoding.search import Hypothesis
 from dvs2s.engine.engine import Precision
 from dvs2s.layers.encoder import Encoded
+from dvs2s.lens import Lens, look
 from dvs2s.model import Dvs2sModel
 from dvs2s.selection import Selector, check_size
 from dvs2s.shortlists import Shortlist
@@ -181,6 +182,23 @@ class Responder:
             )
             for one in found
         ]
+
+    def lens(self, message: Message, *, limit: int | None = None, **overrides: Any) -> Lens:
+        """Returns the content words that a message admits, and which of its words brought each in.
+
+        Args:
+            message: as of ``reply``.
+            limit: words, at most, likely ones first; None for all.
+            overrides: of the search configuration; those that choose T are read.
+
+        Raises:
+            ConfigError: a search setting out of range.
+            ValueError: no turn in ``message``, a limit below 0, or a model without word prediction.
+        """
+        config = self.search_config(**overrides)
+        if not self.has_word_predictor:
+            raise ValueError("the lens looks at word prediction, which this model lacks")
+        return look(self.model, self.selector, config, self.encode_message(message), limit=limit)
 
     def encode(self, batch: Batch, config: SearchConfig, input_seeds: Sequence[int]) -> Encoded:
         """Returns the messages read; a model with a latent variable draws it from the seeds."""

@@ -39,7 +39,7 @@ class Selector:
         device: torch.device,
         calibration: Calibration | None = None,
     ) -> None:
-        self._vocabulary, self.calibration = vocabulary, calibration
+        self.vocabulary, self.calibration = vocabulary, calibration
         counts = torch.tensor(vocabulary.counts[vocabulary.num_fixed :], device=device)
         self._log_frequency = (counts.float().clamp_min(0.5) / vocabulary.total_tokens).log()
 
@@ -60,7 +60,7 @@ class Selector:
             search.coverage_alpha, search.coverage_of, message_words=search.message_words
         )
         if search.coverage_by == "size":
-            size = max(level.size, self._vocabulary.num_fixed)
+            size = max(level.size, self.vocabulary.num_fixed)
             return replace(search, vocabulary="size", size=size)
         if level.threshold is None:
             return replace(search, vocabulary="full")
@@ -90,7 +90,7 @@ class Selector:
                 that the model was not calibrated for.
         """
         search = self.resolved(search)
-        batch, total = log_odds.shape[0], len(self._vocabulary)
+        batch, total = log_odds.shape[0], len(self.vocabulary)
         if search.vocabulary == "full" or (search.is_sized and search.size >= total):
             return DynamicVocab.full(batch, total, log_odds.device)
         include = torch.zeros(batch, total, dtype=torch.bool, device=log_odds.device)
@@ -100,7 +100,7 @@ class Selector:
             include |= allow
         return select_words(
             log_odds,
-            num_fixed=self._vocabulary.num_fixed,
+            num_fixed=self.vocabulary.num_fixed,
             size=search.size if search.is_sized else None,
             threshold=search.threshold if search.vocabulary == "threshold" else None,
             penalty=self.penalty(search),

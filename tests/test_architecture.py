@@ -172,6 +172,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "shortlists": "data.corpus text.specials",
     },
     {  # 3: what uses the network: objectives, and the step function of search
+        "lens": "config data.batch model selection text.specials",
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
         "objectives.cvae": "data.batch layers.encoder layers.latent model objectives.cross_entropy"
         " objectives.terms",
@@ -205,7 +206,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " data.prepare"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer backends config coverage.calibration data.batch decoding.search"
-        " engine.engine layers.encoder model selection shortlists text.specials text.tokenizer"
+        " engine.engine layers.encoder lens model selection shortlists text.specials text.tokenizer"
         " text.vocabulary",
     },
     {  # 5: from a folder to a responder; what a run measures
@@ -257,6 +258,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.output": "errors",
         "cli.runtime": "backends build cli.configs data.corpus devices engine.engine errors loading"
         " responder",
+        "cli.lens": "cli.configs cli.entry cli.lens_picture cli.output cli.runtime errors lens",
+        "cli.lens_picture": "errors lens",
         "cli.calibrate": "cli.configs cli.entry cli.output cli.runtime coverage.calibration"
         " coverage.corpus coverage.levels data.corpus devices loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",

@@ -18,6 +18,7 @@ from dvs2s.cli.configs import (
     ChatConfig,
     EvaluateConfig,
     GenerateConfig,
+    LensConfig,
     PrepareConfig,
     ServeConfig,
 )
@@ -38,6 +39,7 @@ SCHEMAS: dict[str, type] = {
     "table": TableConfig,
     "annotate": AnnotateConfig,
     "calibrate": CalibrateConfig,
+    "lens": LensConfig,
     "bench": BenchConfig,
 }
 GROUPS = {
@@ -235,6 +237,8 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("evaluate", "limit", -1),
         ("chat", "show_words", -1),
         ("table", "table.resamples", 1),
+        ("lens", "words", 0),
+        ("lens", "out", "a.pdf"),
         ("calibrate", "alpha", 1.5),
         ("calibrate", "split", "test"),
         ("calibrate", "report", "valid"),

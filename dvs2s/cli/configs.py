@@ -114,6 +114,22 @@ class EvaluateConfig(CheckpointConfig):
 
 
 @dataclass
+class LensConfig(CheckpointConfig):
+    """``python -m dvs2s.cli.lens``."""
+
+    message: str = ""
+    words: int = 25
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.words < 1:
+            raise ConfigError(f"words must be at least 1, got {self.words}")
+        if self.out and not self.out.endswith((".png", ".json")):
+            raise ConfigError(f"out must be a file ending in .png or .json, got {self.out!r}")
+
+
+@dataclass
 class CalibrateConfig:
     """``python -m dvs2s.cli.calibrate``."""
 
