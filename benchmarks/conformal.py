@@ -48,7 +48,10 @@ def divided(needs: Needs, splits: int, seed: int) -> dict[str, list[list[float]]
 
 
 def static_needs(data: PreparedData, split: str) -> Needs:
-    """Returns the sizes of the static list that hold each gold word (no message words)."""
+    """Returns the sizes of the static list that hold each gold word.
+
+    The message's own words are in T besides, as they are with β.
+    """
     ranks, fixed = static_ranks(data).numpy(), data.vocabulary.num_fixed
     # the list is content words by falling number, behind the words that are always in
     place = fixed + 1 + np.argsort(np.argsort(ranks[fixed:], kind="stable"), kind="stable")
@@ -58,7 +61,8 @@ def static_needs(data: PreparedData, split: str) -> Needs:
         gold = np.unique(corpus.response(i))
         gold = gold[gold >= fixed]
         pair += [i] * len(gold)
-        size += place[gold - fixed].tolist()
+        own = np.isin(gold, corpus.message(i))
+        size += np.where(own, -np.inf, place[gold - fixed]).tolist()
     sizes = np.array(size, dtype=np.float64)
     return Needs(np.array(pair, dtype=np.int64), -sizes, sizes, len(corpus))
 

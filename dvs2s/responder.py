@@ -24,6 +24,7 @@ from dvs2s.shortlists import Shortlist
 from dvs2s.text.specials import SEP, SPECIALS
 from dvs2s.text.tokenizer import get_tokenizer
 from dvs2s.text.vocabulary import Vocabulary
+from dvs2s.text.word_lists import WordLists
 
 Message = str | Sequence[str]
 """A message, or the turns of a conversation with the newest last."""
@@ -72,6 +73,7 @@ class Responder:
         self.shortlists = dict(shortlists or {})
         self.selector = Selector(vocabulary, self.device, calibration)
         self._tokenizer = get_tokenizer(vocabulary.tokenizer)
+        self._word_lists = WordLists(vocabulary)
         self._backend = choose_backend(
             self.model,
             self.selector,
@@ -124,8 +126,10 @@ class Responder:
         Args:
             message: text, or the turns of the conversation so far, newest last. As many turns
                 as the model was trained on are used.
-            allow: words that come into T whatever their β; unknown words are left out.
-            forbid: words that are never generated, whatever the search.
+            allow: words that come into T whatever their β, in upper or lower case, ``walk*`` for
+                all that begin so (``dvs2s/text/word_lists.py``); unknown words are left out.
+            forbid: words that are never generated, whatever the search; listed in the same way. A
+                word that is both allowed and forbidden is in T and is not generated.
             overrides: of the search configuration: ``kind="greedy"``, ``num_best=5``, ``size=300``.
 
         Raises:
@@ -169,9 +173,7 @@ class Responder:
     ) -> list[Answer]:
         """Answers messages that are ids already; arguments as of ``answers``."""
         config = search_config or self.search_config()
-        limits = Limits(
-            self._membership(allow) if allow else None, self._membership(forbid) if forbid else None
-        )
+        limits = Limits(self._membership(allow), self._membership(forbid))
         seeds = [0] * len(batch) if input_seeds is None else input_seeds
         found, seconds = self._backend.decode(batch, config, limits, seeds)
         return [
@@ -252,11 +254,20 @@ class Responder:
         """Returns the words as a person would write them."""
         return self._tokenizer.detokenize(tokens)
 
-    def _membership(self, words: Sequence[str]) -> Tensor:
-        """Returns (V,) bool, True on each token of ``words`` that the vocabulary knows."""
-        ids = [i for w in words for i in self.vocabulary.encode(self._tokenizer.tokenize(w))]
+    def word_ids(self, words: Sequence[str]) -> list[int]:
+        """Returns the ids that listed words stand for, as ``allow`` and ``forbid`` read them.
+
+        Raises:
+            ValueError: one text in place of a list, or a star behind more than one word.
+        """
+        return self._word_lists.ids(words)
+
+    def _membership(self, words: Sequence[str]) -> Tensor | None:
+        """Returns (V,) bool, True on the words that are listed; None for none."""
+        if not words:
+            return None
         chosen = torch.zeros(len(self.vocabulary), dtype=torch.bool, device=self.device)
-        chosen[[i for i in ids if i >= len(SPECIALS)]] = True
+        chosen[self.word_ids(words)] = True
         return chosen
 
     def _reply(self, hypothesis: Hypothesis, row: list[int]) -> Reply:

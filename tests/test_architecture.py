@@ -34,6 +34,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "text.function_words": "errors text.chinese text.normalise",
         "text.tokenizer": "text.chinese text.english text.normalise text.torchtext_adapter",
         "text.vocabulary": "errors text.function_words text.specials text.torchtext_adapter",
+        "text.word_lists": "text.specials text.tokenizer text.vocabulary",
         "ops": "ops.*",
         "ops.reference": "",
         "ops.extension": "ops.gpu",
@@ -207,7 +208,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer backends config coverage.calibration data.batch decoding.search"
         " engine.engine layers.encoder lens model selection shortlists text.specials text.tokenizer"
-        " text.vocabulary",
+        " text.vocabulary text.word_lists",
     },
     {  # 5: from a folder to a responder; what a run measures
         "coverage.corpus": "config coverage.calibration coverage.needs data.batch data.corpus"
