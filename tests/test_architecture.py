@@ -280,8 +280,9 @@ TIERS: tuple[dict[str, str], ...] = (
         " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
         " training.lock training.signals",
         "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine ops.extension",
-        "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
-        "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
+        "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",
+        "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime cli.voice errors",
+        "cli.chat": "answer cli.configs cli.entry cli.runtime cli.voice",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",
         "serving.ray_app": "serving.app serving.engine serving.options",
         "serving.app": "dvs2s serving.client serving.errors serving.guard serving.metrics"

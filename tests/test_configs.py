@@ -237,6 +237,8 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("evaluate", "limit", -1),
         ("chat", "show_words", -1),
         ("table", "table.resamples", 1),
+        ("chat", "rerank", "best"),
+        ("generate", "rerank_weight", -1.0),
         ("lens", "words", 0),
         ("lens", "out", "a.pdf"),
         ("calibrate", "alpha", 1.5),

@@ -63,7 +63,33 @@ class CheckpointConfig:
 
 
 @dataclass
-class ChatConfig(CheckpointConfig):
+class ReplyConfig(CheckpointConfig):
+    """What chat and generate reply with besides a checkpoint."""
+
+    allow: list[str] = field(default_factory=list)
+    forbid: list[str] = field(default_factory=list)
+    rerank: str = ""
+    partner: str = ""
+    rerank_weight: float = 0.5
+    rerank_length: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of(self, "rerank", ("", "anti_lm", "bidirectional"))
+        if bool(self.rerank) != bool(self.partner):
+            raise ConfigError(
+                f"rerank and partner belong together, got rerank={self.rerank!r} "
+                f"partner={self.partner!r}: a partner is a run trained with objective=s2sa and "
+                f"data.pairing=unconditional (anti_lm) or reverse (bidirectional)"
+            )
+        if not 0 <= self.rerank_weight < float("inf"):
+            raise ConfigError(f"rerank_weight must be at least 0, got {self.rerank_weight}")
+        if not abs(self.rerank_length) < float("inf"):
+            raise ConfigError(f"rerank_length must be a finite number, got {self.rerank_length}")
+
+
+@dataclass
+class ChatConfig(ReplyConfig):
     """``python -m dvs2s.cli.chat``."""
 
     show_words: int = 12
@@ -75,7 +101,7 @@ class ChatConfig(CheckpointConfig):
 
 
 @dataclass
-class GenerateConfig(CheckpointConfig):
+class GenerateConfig(ReplyConfig):
     """``python -m dvs2s.cli.generate``."""
 
     input: str = "-"
