@@ -18,7 +18,7 @@ import numpy as np
 import dvs2s
 from dvs2s.coverage.calibration import Calibration
 from dvs2s.coverage.conformal import coverage_law, level_for_all, level_for_share
-from dvs2s.coverage.corpus import find_needs, measure
+from dvs2s.coverage.corpus import figures, find_needs, measure
 from dvs2s.coverage.levels import find_levels, level
 from dvs2s.coverage.needs import Needs
 from dvs2s.data.corpus import PreparedData
@@ -113,7 +113,7 @@ def main() -> None:
             "deviation": {k: [float(np.std(r)) for r in rows] for k, rows in random.items()},
             "all": random,
         },
-        options.report: [one.as_dict() for one in unseen],
+        options.report: figures(unseen),
         "static list": static,
     }
     Path(f"{options.out}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from dvs2s.decoding.search import search
 from dvs2s.decoding.session import Session
 from dvs2s.engine.engine import Engine, Precision, why_unavailable
 from dvs2s.engine.results import Decoded
+from dvs2s.engine.session import UNKNOWN_KINDS
 from dvs2s.engine.words import Words
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
@@ -129,9 +130,10 @@ class EngineBackend:
         self, batch: Batch, config: SearchConfig, limits: Limits, seeds: Sequence[int]
     ) -> tuple[list[Decoded], dict[str, float]]:
         """Returns a result for every message, and seconds by stage."""
-        if config.vocabulary in SHORTLISTS:
-            logger.info("decoding with the plain search: vocabulary=%s", config.vocabulary)
-            return self._plain.decode(batch, config, limits, seeds)
+        for name in ("vocabulary", "kind"):
+            if getattr(config, name) in (*SHORTLISTS, *UNKNOWN_KINDS):
+                logger.info("decoding with the plain search: %s=%s", name, getattr(config, name))
+                return self._plain.decode(batch, config, limits, seeds)
         found, seconds = self._engine.decode(
             batch.messages,
             batch.message_lengths,

@@ -71,8 +71,9 @@ TIERS: tuple[dict[str, str], ...] = (
         " decoding.rollout",
         "decoding.beam": "decoding.constraints decoding.options decoding.ordering"
         " decoding.protocol",
-        "decoding.search": "decoding.beam decoding.greedy decoding.options decoding.protocol"
-        " decoding.sampling",
+        "decoding.diverse": "decoding.beam decoding.constraints decoding.options decoding.protocol",
+        "decoding.search": "decoding.beam decoding.diverse decoding.greedy decoding.options"
+        " decoding.protocol decoding.sampling",
         "coverage": "",
         "coverage.conformal": "",
         "coverage.needs": "",
@@ -195,7 +196,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "engine.engine": "decoding.options engine.results engine.session engine.weights"
         " engine.words model ops.extension",
         "backends": "config data.batch decoding.search decoding.session engine.engine"
-        " engine.results engine.words layers.encoder model selection",
+        " engine.results engine.session engine.words layers.encoder model selection",
     },
     {  # 4: options become objects; text in, text out
         "bench.presets": "model",

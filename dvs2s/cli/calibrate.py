@@ -15,7 +15,7 @@ from dvs2s.cli.entry import run
 from dvs2s.cli.output import open_output
 from dvs2s.cli.runtime import checkpoint_data
 from dvs2s.coverage.calibration import Calibration, write
-from dvs2s.coverage.corpus import Achieved, find_needs, measure
+from dvs2s.coverage.corpus import Achieved, figures, find_needs, measure
 from dvs2s.coverage.levels import find_levels
 from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import say_kernels
@@ -42,7 +42,7 @@ def main(config: CalibrateConfig) -> None:
         found = _measured(responder, data, report, calibration) if report else []
         if config.out:
             content = {"split": report, "pairs": calibration.pairs}
-            json.dump(content | {"levels": [one.as_dict() for one in found]}, out)
+            json.dump(content | {"levels": figures(found)}, out)
     print(as_text(found, report) if found else "no split to report on: none was given or is there")
 
 

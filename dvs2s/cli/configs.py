@@ -22,6 +22,8 @@ class SearchOverrides:
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    groups: int | None = None
+    diversity: float | None = None
     seed: int | None = None
     vocabulary: str | None = None
     size: int | None = None

@@ -24,6 +24,8 @@ class SearchConfig:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    groups: int = 5
+    diversity: float = 0.5
     seed: int = 0
     vocabulary: str = "size"
     size: int = 1000

@@ -74,13 +74,24 @@ class Achieved:
     @property
     def coverage(self) -> float:
         """What the level guarantees to be 1 - alpha at least, as it came out."""
-        hits = self.held == 1.0 if self.level.kind == "all" else self.held
-        return float(hits.mean())
+        return float(self._hits.mean())
+
+    @property
+    def _hits(self) -> NDArray[np.float64]:
+        whole = np.asarray(self.held == 1.0, dtype=np.float64)
+        return whole if self.level.kind == "all" else self.held
+
+    def by_third(self, sizes: NDArray[np.int64]) -> list[float]:
+        """Returns the coverage of the pairs with the smallest, middle and greatest ``sizes``.
+
+        Args:
+            sizes: (n,) |T| of each pair, of this or another way to choose T.
+        """
+        thirds = np.array_split(np.argsort(sizes, kind="stable"), 3)
+        return [float(self._hits[third].mean()) for third in thirds if len(third)]
 
     def as_dict(self) -> dict[str, object]:
-        """Returns the figures as plain types, coverage by thirds of |T| included."""
-        thirds = np.array_split(np.argsort(self.sizes, kind="stable"), 3)
-        hits = self.held == 1.0 if self.level.kind == "all" else self.held
+        """Returns the figures as plain types."""
         return {
             "alpha": self.level.alpha,
             "kind": self.level.kind,
@@ -94,7 +105,6 @@ class Achieved:
                 f"{q:g}": float(v)
                 for q, v in zip(QUANTILES, np.quantile(self.sizes, QUANTILES), strict=True)
             },
-            "coverage by third of |T|": [float(hits[t].mean()) for t in thirds if len(t)],
         }
 
 
@@ -136,6 +146,20 @@ def measure(
     return [
         Achieved(level, rule, torch.cat(some).numpy(), torch.cat(lengths).numpy())
         for (level, rule), some, lengths in zip(cases, held, sizes, strict=True)
+    ]
+
+
+def figures(found: Sequence[Achieved]) -> list[dict[str, object]]:
+    """Returns the figures of some levels, with coverage by thirds of the threshold's |T|.
+
+    The thirds are the same for a level's threshold and size, so that the two can be compared.
+    """
+    sizes = {one.level: one.sizes for one in found if one.rule == "threshold"}
+    return [
+        one.as_dict() | {"coverage by third of |T|": one.by_third(sizes[one.level])}
+        if one.level in sizes
+        else one.as_dict()
+        for one in found
     ]
 
 

@@ -13,6 +13,7 @@ KINDS = [
     {"kind": "greedy", "num_best": 1},
     {"kind": "beam", "beam": 5, "num_best": 5},
     {"kind": "beam", "beam": 3, "num_best": 2, "block_ngram": 2, "length_penalty": 1.0},
+    {"kind": "diverse_beam", "beam": 6, "groups": 3, "num_best": 6, "diversity": 2.0},
     {"kind": "sampling", "num_best": 4, "temperature": 3.0},
     {"kind": "sampling", "num_best": 2, "top_k": 9, "top_p": 0.9, "min_length": 4},
 ]
