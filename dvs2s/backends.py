@@ -16,6 +16,7 @@ from dvs2s.decoding.search import search
 from dvs2s.decoding.session import Session
 from dvs2s.engine.engine import Engine, Precision, why_unavailable
 from dvs2s.engine.results import Decoded
+from dvs2s.engine.session import UNKNOWN_KINDS
 from dvs2s.engine.words import Words
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
@@ -123,14 +124,16 @@ class EngineBackend:
     ) -> None:
         self._engine, self._selector, self._plain = engine, selector, plain
         self._has_word_predictor = has_word_predictor
+        self._has_warned = False
 
     def decode(
         self, batch: Batch, config: SearchConfig, limits: Limits, seeds: Sequence[int]
     ) -> tuple[list[Decoded], dict[str, float]]:
         """Returns a result for every message, and seconds by stage."""
-        if config.vocabulary in SHORTLISTS:
-            logger.info("decoding with the plain search: vocabulary=%s", config.vocabulary)
-            return self._plain.decode(batch, config, limits, seeds)
+        for name in ("vocabulary", "kind"):
+            if getattr(config, name) in (*SHORTLISTS, *UNKNOWN_KINDS):
+                logger.info("decoding with the plain search: %s=%s", name, getattr(config, name))
+                return self._plain.decode(batch, config, limits, seeds)
         found, seconds = self._engine.decode(
             batch.messages,
             batch.message_lengths,
@@ -146,6 +149,15 @@ class EngineBackend:
 
     def words(self, config: SearchConfig, limits: Limits) -> Words:
         """Returns how the engine is to choose T."""
+        if config.vocabulary == "conformal" and self._engine.precision != "fp32":
+            if not self._has_warned:
+                logger.info(
+                    "vocabulary=conformal was calibrated in fp32 and β is of %s here: the "
+                    "guarantee holds up to its rounding",
+                    self._engine.precision,
+                )
+            self._has_warned = True
+        config = self._selector.resolved(config)
         full = config.vocabulary == "full"
         return Words(
             "full" if full else "size" if config.vocabulary == "size" else "threshold",

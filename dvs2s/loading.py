@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dvs2s.backends import EngineChoice
 from dvs2s.build import model_sizes
 from dvs2s.config import TrainConfig
+from dvs2s.coverage.calibration import read as read_calibration
 from dvs2s.devices import check_device
 from dvs2s.engine.engine import Precision
 from dvs2s.errors import CheckpointError, ConfigError, VocabularyError
@@ -24,6 +25,7 @@ def load(
     device: str = "cpu",
     engine: EngineChoice = "auto",
     precision: Precision = "fp32",
+    recalibrate: bool = False,
 ) -> Responder:
     """Returns a responder from a run's folder (its best checkpoint) or a checkpoint's own.
 
@@ -33,6 +35,7 @@ def load(
         checkpoint: ``runs/smalltalk`` or ``runs/smalltalk/checkpoints/update-00000900``.
         device: ``cpu``, ``cuda``, ``cuda:1``.
         engine, precision: as of ``Responder``.
+        recalibrate: leaves the levels of an earlier calibration unread: new ones will be made.
 
     Raises:
         ConfigError: no such device here.
@@ -52,7 +55,14 @@ def load(
             f"({len(vocabulary)} words): it is mixed from two runs. {_first_mismatch(error)}"
         ) from error
     return Responder(
-        model, vocabulary, config, device=device, source=folder, engine=engine, precision=precision
+        model,
+        vocabulary,
+        config,
+        device=device,
+        source=folder,
+        calibration=None if recalibrate else read_calibration(folder),
+        engine=engine,
+        precision=precision,
     )
 
 

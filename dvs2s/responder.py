@@ -12,16 +12,19 @@ from torch import Tensor
 from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply, WordsOnDemand
 from dvs2s.backends import EngineChoice, Limits, choose_backend
 from dvs2s.config import PLAIN, SHORTLISTS, SearchConfig, TrainConfig
+from dvs2s.coverage.calibration import Calibration
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.decoding.search import Hypothesis
 from dvs2s.engine.engine import Precision
 from dvs2s.layers.encoder import Encoded
+from dvs2s.lens import Lens, look
 from dvs2s.model import Dvs2sModel
 from dvs2s.selection import Selector, check_size
 from dvs2s.shortlists import Shortlist
 from dvs2s.text.specials import SEP, SPECIALS
 from dvs2s.text.tokenizer import get_tokenizer
 from dvs2s.text.vocabulary import Vocabulary
+from dvs2s.text.word_lists import WordLists
 
 Message = str | Sequence[str]
 """A message, or the turns of a conversation with the newest last."""
@@ -37,6 +40,7 @@ class Responder:
         device: where to run.
         source: the checkpoint's folder, for messages to people.
         shortlists: what ``search.vocabulary=frequency`` and ``lexical`` choose from, by name.
+        calibration: the levels of ``search.vocabulary=conformal``; None without.
         engine: "compiled" decodes with the engine, "plain" without; "auto" with it where it is.
         precision: of the engine's weights, "fp32", "bf16" or "int8"; the plain search has "fp32".
 
@@ -54,6 +58,7 @@ class Responder:
         device: str = "cpu",
         source: Path | None = None,
         shortlists: Mapping[str, Shortlist] | None = None,
+        calibration: Calibration | None = None,
         engine: EngineChoice = "auto",
         precision: Precision = "fp32",
     ) -> None:
@@ -66,8 +71,9 @@ class Responder:
         self.model = model.to(self.device).eval()
         self.vocabulary, self.config, self.source = vocabulary, config, source
         self.shortlists = dict(shortlists or {})
-        self.selector = Selector(vocabulary, self.device)
+        self.selector = Selector(vocabulary, self.device, calibration)
         self._tokenizer = get_tokenizer(vocabulary.tokenizer)
+        self._word_lists = WordLists(vocabulary)
         self._backend = choose_backend(
             self.model,
             self.selector,
@@ -104,6 +110,7 @@ class Responder:
                 f"seq2seq model lacks: use search.vocabulary=full"
             )
         check_size(config, self.vocabulary)
+        self.selector.resolved(config)  # refuses a guarantee that is not there
         return config
 
     def reply(
@@ -119,8 +126,10 @@ class Responder:
         Args:
             message: text, or the turns of the conversation so far, newest last. As many turns
                 as the model was trained on are used.
-            allow: words that come into T whatever their β; unknown words are left out.
-            forbid: words that are never generated, whatever the search.
+            allow: words that come into T whatever their β, in upper or lower case, ``walk*`` for
+                all that begin so (``dvs2s/text/word_lists.py``); unknown words are left out.
+            forbid: words that are never generated, whatever the search; listed in the same way. A
+                word that is both allowed and forbidden is in T and is not generated.
             overrides: of the search configuration: ``kind="greedy"``, ``num_best=5``, ``size=300``.
 
         Raises:
@@ -164,9 +173,7 @@ class Responder:
     ) -> list[Answer]:
         """Answers messages that are ids already; arguments as of ``answers``."""
         config = search_config or self.search_config()
-        limits = Limits(
-            self._membership(allow) if allow else None, self._membership(forbid) if forbid else None
-        )
+        limits = Limits(self._membership(allow), self._membership(forbid))
         seeds = [0] * len(batch) if input_seeds is None else input_seeds
         found, seconds = self._backend.decode(batch, config, limits, seeds)
         return [
@@ -177,6 +184,23 @@ class Responder:
             )
             for one in found
         ]
+
+    def lens(self, message: Message, *, limit: int | None = None, **overrides: Any) -> Lens:
+        """Returns the content words that a message admits, and which of its words brought each in.
+
+        Args:
+            message: as of ``reply``.
+            limit: words, at most, likely ones first; None for all.
+            overrides: of the search configuration; those that choose T are read.
+
+        Raises:
+            ConfigError: a search setting out of range.
+            ValueError: no turn in ``message``, a limit below 0, or a model without word prediction.
+        """
+        config = self.search_config(**overrides)
+        if not self.has_word_predictor:
+            raise ValueError("the lens looks at word prediction, which this model lacks")
+        return look(self.model, self.selector, config, self.encode_message(message), limit=limit)
 
     def encode(self, batch: Batch, config: SearchConfig, input_seeds: Sequence[int]) -> Encoded:
         """Returns the messages read; a model with a latent variable draws it from the seeds."""
@@ -230,11 +254,20 @@ class Responder:
         """Returns the words as a person would write them."""
         return self._tokenizer.detokenize(tokens)
 
-    def _membership(self, words: Sequence[str]) -> Tensor:
-        """Returns (V,) bool, True on each token of ``words`` that the vocabulary knows."""
-        ids = [i for w in words for i in self.vocabulary.encode(self._tokenizer.tokenize(w))]
+    def word_ids(self, words: Sequence[str]) -> list[int]:
+        """Returns the ids that listed words stand for, as ``allow`` and ``forbid`` read them.
+
+        Raises:
+            ValueError: one text in place of a list, or a star behind more than one word.
+        """
+        return self._word_lists.ids(words)
+
+    def _membership(self, words: Sequence[str]) -> Tensor | None:
+        """Returns (V,) bool, True on the words that are listed; None for none."""
+        if not words:
+            return None
         chosen = torch.zeros(len(self.vocabulary), dtype=torch.bool, device=self.device)
-        chosen[[i for i in ids if i >= len(SPECIALS)]] = True
+        chosen[self.word_ids(words)] = True
         return chosen
 
     def _reply(self, hypothesis: Hypothesis, row: list[int]) -> Reply:

@@ -194,6 +194,7 @@ class _Sums:
 def _describe(search: SearchConfig) -> str:
     size = {"size": f"|T| = {search.size}", "threshold": f"β ≥ {search.threshold:g}"}
     size |= {kind: f"{kind} shortlist, |T| = {search.size}" for kind in SHORTLISTS}
+    size["conformal"] = f"conformal, α = {search.coverage_alpha:g} of {search.coverage_of}"
     words = size.get(search.vocabulary, "full vocabulary")
     kind = f"beam {search.beam}" if search.kind == "beam" else search.kind
     return f"{kind}, {words}"

@@ -1,9 +1,12 @@
 """From a search configuration and β to the vocabulary of each input."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from dvs2s.config import SearchConfig
+from dvs2s.coverage.calibration import Calibration
 from dvs2s.dynamic_vocab import DynamicVocab, select_words
 from dvs2s.text.vocabulary import Vocabulary
 
@@ -27,12 +30,41 @@ class Selector:
     Args:
         vocabulary: the full one.
         device: of the tensors that it will see.
+        calibration: the levels of ``search.vocabulary=conformal``; None without.
     """
 
-    def __init__(self, vocabulary: Vocabulary, device: torch.device) -> None:
-        self._vocabulary = vocabulary
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        device: torch.device,
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.vocabulary, self.calibration = vocabulary, calibration
         counts = torch.tensor(vocabulary.counts[vocabulary.num_fixed :], device=device)
         self._log_frequency = (counts.float().clamp_min(0.5) / vocabulary.total_tokens).log()
+
+    def resolved(self, search: SearchConfig) -> SearchConfig:
+        """Returns the settings with a guarantee replaced by the threshold or size that gives it.
+
+        Raises:
+            ValueError: the model was not calibrated, or not for this guarantee.
+        """
+        if search.vocabulary != "conformal":
+            return search
+        if self.calibration is None:
+            raise ValueError(
+                "search.vocabulary=conformal needs a calibrated checkpoint, and this one is not: "
+                "run python -m dvs2s.cli.calibrate checkpoint=..."
+            )
+        level = self.calibration.level(
+            search.coverage_alpha, search.coverage_of, message_words=search.message_words
+        )
+        if search.coverage_by == "size":
+            size = max(level.size, self.vocabulary.num_fixed)
+            return replace(search, vocabulary="size", size=size)
+        if level.threshold is None:
+            return replace(search, vocabulary="full")
+        return replace(search, vocabulary="threshold", threshold=level.threshold)
 
     def penalty(self, search: SearchConfig) -> Tensor | None:
         """Returns (C,) float that the selection exponent takes from the ranks; None for none."""
@@ -54,9 +86,11 @@ class Selector:
             allow: (B, V) bool, further words that come in; None for none.
 
         Raises:
-            ValueError: a size below the number of special and function words.
+            ValueError: a size below the number of special and function words, or a guarantee
+                that the model was not calibrated for.
         """
-        batch, total = log_odds.shape[0], len(self._vocabulary)
+        search = self.resolved(search)
+        batch, total = log_odds.shape[0], len(self.vocabulary)
         if search.vocabulary == "full" or (search.is_sized and search.size >= total):
             return DynamicVocab.full(batch, total, log_odds.device)
         include = torch.zeros(batch, total, dtype=torch.bool, device=log_odds.device)
@@ -66,7 +100,7 @@ class Selector:
             include |= allow
         return select_words(
             log_odds,
-            num_fixed=self._vocabulary.num_fixed,
+            num_fixed=self.vocabulary.num_fixed,
             size=search.size if search.is_sized else None,
             threshold=search.threshold if search.vocabulary == "threshold" else None,
             penalty=self.penalty(search),

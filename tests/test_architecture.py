@@ -34,6 +34,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "text.function_words": "errors text.chinese text.normalise",
         "text.tokenizer": "text.chinese text.english text.normalise text.torchtext_adapter",
         "text.vocabulary": "errors text.function_words text.specials text.torchtext_adapter",
+        "text.word_lists": "text.specials text.tokenizer text.vocabulary",
         "ops": "ops.*",
         "ops.reference": "",
         "ops.extension": "ops.gpu",
@@ -72,8 +73,14 @@ TIERS: tuple[dict[str, str], ...] = (
         " decoding.rollout",
         "decoding.beam": "decoding.constraints decoding.options decoding.ordering"
         " decoding.protocol",
-        "decoding.search": "decoding.beam decoding.greedy decoding.options decoding.protocol"
-        " decoding.sampling",
+        "decoding.diverse": "decoding.beam decoding.constraints decoding.options decoding.protocol",
+        "decoding.search": "decoding.beam decoding.diverse decoding.greedy decoding.options"
+        " decoding.protocol decoding.sampling",
+        "coverage": "",
+        "coverage.conformal": "",
+        "coverage.needs": "",
+        "coverage.calibration": "errors training.files training.manifest",
+        "coverage.levels": "coverage.calibration coverage.conformal coverage.needs",
         "evaluation": "",
         "evaluation.vectors": "errors evaluation.embeddings text.torchtext_adapter",
         "evaluation.resampling": "evaluation.measures",
@@ -157,7 +164,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.operators": "bench.timing ops ops.extension",
         "bench.routes": "bench.timing bench.operators ops ops.library ops.planner",
         "bench.output_layer": "bench.timing ops ops.reference",
-        "selection": "config dynamic_vocab text.vocabulary",
+        "selection": "config coverage.calibration dynamic_vocab text.vocabulary",
         "serving.schedule": "config serving.wire",
         "serving.plan": "config errors serving.errors serving.options serving.schemas serving.wire",
         "serving.services": "serving.client serving.guard serving.metrics serving.options"
@@ -171,6 +178,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "topics": "data.corpus errors",
     },
     {  # 3: what uses the network: objectives, and the step function of search
+        "lens": "config data.batch model selection text.specials",
         "objectives.cross_entropy": "data.batch layers.encoder model objectives.terms",
         "objectives.cvae": "data.batch layers.encoder layers.latent model objectives.cross_entropy"
         " objectives.terms",
@@ -194,7 +202,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "engine.engine": "decoding.options engine.results engine.session engine.weights"
         " engine.words model ops.extension",
         "backends": "config data.batch decoding.search decoding.session engine.engine"
-        " engine.results engine.words layers.encoder model selection",
+        " engine.results engine.session engine.words layers.encoder model selection",
     },
     {  # 4: options become objects; text in, text out
         "bench.presets": "model",
@@ -206,12 +214,15 @@ TIERS: tuple[dict[str, str], ...] = (
         " data.prepare"
         " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
         " training.schedule",
-        "responder": "answer backends config data.batch decoding.search engine.engine"
-        " layers.encoder model selection shortlists text.specials text.tokenizer text.vocabulary",
+        "responder": "answer backends config coverage.calibration data.batch decoding.search"
+        " engine.engine layers.encoder lens model selection shortlists text.specials text.tokenizer"
+        " text.vocabulary text.word_lists",
     },
     {  # 5: from a folder to a responder; what a run measures
-        "loading": "backends build config devices engine.engine errors model responder"
-        " text.vocabulary training.checkpoint",
+        "coverage.corpus": "config coverage.calibration coverage.needs data.batch data.corpus"
+        " responder",
+        "loading": "backends build config coverage.calibration devices engine.engine errors model"
+        " responder text.vocabulary training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
         " text.specials text.tokenizer",
@@ -257,13 +268,18 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.configs": "config errors serving.options",
         "cli.entry": "errors paths",
         "cli.output": "errors",
-        "cli.runtime": "backends cli.configs devices engine.engine loading responder",
+        "cli.runtime": "backends build cli.configs data.corpus devices engine.engine errors loading"
+        " responder",
+        "cli.lens": "cli.configs cli.entry cli.lens_picture cli.output cli.runtime errors lens",
+        "cli.lens_picture": "errors lens",
+        "cli.calibrate": "cli.configs cli.entry cli.output cli.runtime coverage.calibration"
+        " coverage.corpus coverage.levels data.corpus devices loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
         "cli.train": "build cli.entry config data.corpus devices errors training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
-        " errors evaluation.report responder scoring",
+        " evaluation.report responder scoring",
         "cli.annotate_options": "errors",
         "cli.annotate": "annotation.* cli.annotate_options cli.entry errors training.lock",
         "cli.table_options": "cli.configs config errors",
@@ -275,8 +291,9 @@ TIERS: tuple[dict[str, str], ...] = (
         " cli.train data.corpus devices errors evaluation.vectors table.* topics"
         " training.checkpoint training.lock training.signals",
         "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine ops.extension",
-        "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
-        "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
+        "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",
+        "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime cli.voice errors",
+        "cli.chat": "answer cli.configs cli.entry cli.runtime cli.voice",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",
         "serving.ray_app": "serving.app serving.engine serving.options",
         "serving.app": "dvs2s serving.client serving.errors serving.guard serving.metrics"

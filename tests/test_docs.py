@@ -24,9 +24,11 @@ from omegaconf import OmegaConf
 from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import (
     BenchConfig,
+    CalibrateConfig,
     ChatConfig,
     EvaluateConfig,
     GenerateConfig,
+    LensConfig,
     PrepareConfig,
     ServeConfig,
 )
@@ -243,7 +245,7 @@ def test_data_page_lists_every_option_of_the_commands() -> None:
     rows = text[text.index("### Commands") :].splitlines()
     schemas = {"chat": ChatConfig, "evaluate": EvaluateConfig}
     schemas |= {"generate": GenerateConfig, "prepare": PrepareConfig, "serve": ServeConfig}
-    schemas |= {"bench": BenchConfig}
+    schemas |= {"bench": BenchConfig, "calibrate": CalibrateConfig, "lens": LensConfig}
     for command, schema in schemas.items():
         said = {w for row in rows if command in row for w in re.findall(r"`(\w+)`", row)}
         names = {f.name for f in fields(schema)} - {"search", "data"}

@@ -22,12 +22,17 @@ class SearchOverrides:
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
+    groups: int | None = None
+    diversity: float | None = None
     seed: int | None = None
     vocabulary: str | None = None
     size: int | None = None
     threshold: float | None = None
     alpha: float | None = None
     message_words: bool | None = None
+    coverage_alpha: float | None = None
+    coverage_of: str | None = None
+    coverage_by: str | None = None
 
     def given(self) -> dict[str, Any]:
         """Returns the options that were given."""
@@ -60,7 +65,33 @@ class CheckpointConfig:
 
 
 @dataclass
-class ChatConfig(CheckpointConfig):
+class ReplyConfig(CheckpointConfig):
+    """What chat and generate reply with besides a checkpoint."""
+
+    allow: list[str] = field(default_factory=list)
+    forbid: list[str] = field(default_factory=list)
+    rerank: str = ""
+    partner: str = ""
+    rerank_weight: float = 0.5
+    rerank_length: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of(self, "rerank", ("", "anti_lm", "bidirectional"))
+        if bool(self.rerank) != bool(self.partner):
+            raise ConfigError(
+                f"rerank and partner belong together, got rerank={self.rerank!r} "
+                f"partner={self.partner!r}: a partner is a run trained with objective=s2sa and "
+                f"data.pairing=unconditional (anti_lm) or reverse (bidirectional)"
+            )
+        if not 0 <= self.rerank_weight < float("inf"):
+            raise ConfigError(f"rerank_weight must be at least 0, got {self.rerank_weight}")
+        if not abs(self.rerank_length) < float("inf"):
+            raise ConfigError(f"rerank_length must be a finite number, got {self.rerank_length}")
+
+
+@dataclass
+class ChatConfig(ReplyConfig):
     """``python -m dvs2s.cli.chat``."""
 
     show_words: int = 12
@@ -72,7 +103,7 @@ class ChatConfig(CheckpointConfig):
 
 
 @dataclass
-class GenerateConfig(CheckpointConfig):
+class GenerateConfig(ReplyConfig):
     """``python -m dvs2s.cli.generate``."""
 
     input: str = "-"
@@ -108,6 +139,61 @@ class EvaluateConfig(CheckpointConfig):
             raise ConfigError(f"limit must be at least 0 (all pairs), got {self.limit}")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass
+class LensConfig(CheckpointConfig):
+    """``python -m dvs2s.cli.lens``."""
+
+    message: str = ""
+    words: int = 25
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.words < 1:
+            raise ConfigError(f"words must be at least 1, got {self.words}")
+        if self.out and not self.out.endswith((".png", ".json")):
+            raise ConfigError(f"out must be a file ending in .png or .json, got {self.out!r}")
+
+
+@dataclass
+class CalibrateConfig:
+    """``python -m dvs2s.cli.calibrate``."""
+
+    checkpoint: str = "runs/smalltalk"
+    device: str = "cpu"
+    threads: int = 0
+    alpha: Any = field(default_factory=lambda: [0.01, 0.05, 0.1, 0.2])
+    split: str = "valid"
+    report: str = "test"
+    data_root: str = ""
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        if self.threads < 0:
+            raise ConfigError(f"threads must be at least 0 (all cores), got {self.threads}")
+        given = self.alpha if isinstance(self.alpha, list) else [self.alpha]
+        if not given or not all(_is_share(alpha) for alpha in given):
+            raise ConfigError(
+                f"alpha must be one or more numbers between 0 and 1, got {self.alpha}: such as "
+                f"alpha=0.05 or 'alpha=[0.05,0.1]'"
+            )
+        self.alpha = sorted({float(alpha) for alpha in given})
+        if self.split in ("train", "test"):
+            raise ConfigError(
+                f"split must be held-out pairs other than those of the test, got {self.split!r}: "
+                f"leave split=valid"
+            )
+        if self.report == self.split:
+            raise ConfigError(
+                f"report must be another split than the one to calibrate on, or empty for none, "
+                f"got {self.report!r}"
+            )
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
 
 
 @dataclass

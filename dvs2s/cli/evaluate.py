@@ -3,18 +3,16 @@
 import json
 import sys
 from contextlib import ExitStack
-from pathlib import Path
 
 from tqdm import tqdm
 
-from dvs2s.build import new_shortlist, prepared_data
+from dvs2s.build import new_shortlist
 from dvs2s.cli.configs import EvaluateConfig
 from dvs2s.cli.entry import run
 from dvs2s.cli.output import open_output
-from dvs2s.cli.runtime import open_responder
+from dvs2s.cli.runtime import checkpoint_data, open_responder
 from dvs2s.config import SHORTLISTS, SearchConfig
 from dvs2s.data.corpus import PreparedData
-from dvs2s.errors import DataError
 from dvs2s.evaluation.report import to_text
 from dvs2s.responder import Responder
 from dvs2s.scoring import Scored, score
@@ -23,13 +21,7 @@ from dvs2s.scoring import Scored, score
 def main(config: EvaluateConfig) -> None:
     """Prints a table for people; writes JSON and replies where asked."""
     responder = open_responder(config)
-    source = responder.config.data
-    source.root = config.data_root or source.root
-    # what is there is used as it is: preparing again could take the run its data away
-    folder = Path(source.prepared)
-    data = PreparedData.open(folder) if folder.is_dir() else prepared_data(source, progress=True)
-    if config.split not in data.splits:
-        raise DataError(f"{data.folder} has no split {config.split}: it has {data.splits}")
+    data = checkpoint_data(responder, config.data_root, config.split)
     if config.search.vocabulary in SHORTLISTS:
         kind = config.search.vocabulary
         responder.shortlists[kind] = new_shortlist(kind, data)

@@ -19,21 +19,23 @@ from dvs2s.cli.configs import GenerateConfig
 from dvs2s.cli.entry import run
 from dvs2s.cli.output import open_output
 from dvs2s.cli.runtime import open_responder
+from dvs2s.cli.voice import Voice
 from dvs2s.errors import DataError
 
 
 def main(config: GenerateConfig) -> None:
     """Answers every line of ``input``."""
     responder = open_responder(config)
-    search = responder.search_config(**config.search.given())
-    as_json = config.format == "jsonl" or (config.format == "auto" and search.num_best > 1)
+    voice = Voice(responder, config)
+    several = voice.search.num_best > 1
+    as_json = config.format == "jsonl" or (config.format == "auto" and several)
     with _open_input(config.input) as lines, open_output("output", config.output) as out:
         bar = tqdm(unit=" messages", file=sys.stderr, disable=None)
         done = 0
         for batch in _batches(lines, config.batch_size):
             # a line's seed is its number, so that equal lines get samples of their own
             seeds = range(done, done + len(batch))
-            for answer in responder.answers(batch, search, input_seeds=seeds):
+            for answer in voice.answers(batch, input_seeds=seeds):
                 print(_json(answer) if as_json else _line(answer), file=out)
             out.flush()
             done += len(batch)

@@ -24,16 +24,27 @@ class SearchConfig:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    groups: int = 5
+    diversity: float = 0.5
     seed: int = 0
     vocabulary: str = "size"
     size: int = 1000
     threshold: float = 0.01
     alpha: float = 0.0
     message_words: bool = True
+    coverage_alpha: float = 0.05
+    coverage_of: str = "all"
+    coverage_by: str = "threshold"
 
     def __post_init__(self) -> None:
-        choices = ("size", "threshold", "full", *SHORTLISTS)
+        choices = ("size", "threshold", "full", "conformal", *SHORTLISTS)
         one_of(self, "search", "vocabulary", choices)
+        one_of(self, "search", "coverage_of", ("all", "share"))
+        one_of(self, "search", "coverage_by", ("threshold", "size"))
+        if not 0 < self.coverage_alpha < 1:
+            raise ConfigError(
+                f"search.coverage_alpha must lie between 0 and 1, got {self.coverage_alpha:g}"
+            )
         at_least(self, "search", 1, "size")
         if not 0 < self.threshold < 1:
             raise ConfigError(f"search.threshold must lie between 0 and 1, got {self.threshold:g}")

@@ -39,6 +39,11 @@ class TrainConfig:
                 f"search.vocabulary={self.search.vocabulary} is a control for a trained model: "
                 f"give it to dvs2s.cli.evaluate, not to training"
             )
+        if self.search.vocabulary == "conformal":
+            raise ConfigError(
+                "search.vocabulary=conformal is for a trained model that dvs2s.cli.calibrate has "
+                "calibrated: train with search.vocabulary=size or threshold"
+            )
         kind = self.objective.kind
         if kind in PLAIN and self.search.vocabulary != "full":
             raise ConfigError(

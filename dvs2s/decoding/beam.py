@@ -30,19 +30,19 @@ from dvs2s.decoding.protocol import (
 
 
 @dataclass(frozen=True)
-class _Live:
+class Live:
     """The unfinished hypotheses of the A active inputs, best first."""
 
     log_probs: Tensor  # (A, W) float64; -inf where there is no hypothesis
     slots: Tensor  # (A, W, t) int64
     token_log_probs: Tensor  # (A, W, t) float64
 
-    def narrowed(self, keep: Tensor) -> "_Live":
-        return _Live(self.log_probs[keep], self.slots[keep], self.token_log_probs[keep])
+    def narrowed(self, keep: Tensor) -> "Live":
+        return Live(self.log_probs[keep], self.slots[keep], self.token_log_probs[keep])
 
 
 @dataclass(frozen=True)
-class _Candidates:
+class Candidates:
     """The C best continuations of each active input, best first: all (A, C)."""
 
     parents: Tensor  # int64
@@ -50,17 +50,17 @@ class _Candidates:
     token_log_probs: Tensor  # float64
     log_probs: Tensor  # float64; -inf where there is no continuation
 
-    def picked(self, order: Tensor) -> "_Candidates":
-        return _Candidates(*(column.gather(-1, order) for column in self._columns()))
+    def picked(self, order: Tensor) -> "Candidates":
+        return Candidates(*(column.gather(-1, order) for column in self._columns()))
 
-    def narrowed(self, keep: Tensor) -> "_Candidates":
-        return _Candidates(*(column[keep] for column in self._columns()))
+    def narrowed(self, keep: Tensor) -> "Candidates":
+        return Candidates(*(column[keep] for column in self._columns()))
 
     def _columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         return self.parents, self.slots, self.token_log_probs, self.log_probs
 
 
-class _Finished:
+class Finished:
     """The `num_best` best finished hypotheses of every input."""
 
     def __init__(self, num_inputs: int, options: SearchOptions, device: torch.device) -> None:
@@ -68,18 +68,18 @@ class _Finished:
         self.inputs = list(range(num_inputs))  # the A active ones
         # The score that a further hypothesis has to beat: (A,), -inf while there is room.
         self.worst = torch.full((num_inputs,), -torch.inf, dtype=torch.float64, device=device)
-        self._options = options
+        self.options = options
 
     def narrow(self, keep: Tensor) -> None:
         """Go on with the active inputs at the positions `keep` (A',) int64."""
         self.inputs = [self.inputs[row] for row in keep.tolist()]
         self.worst = self.worst[keep]
 
-    def take(self, candidates: _Candidates, live: _Live, eos_slot: int) -> None:
+    def take(self, candidates: Candidates, live: Live, eos_slot: int) -> None:
         """Take the hypotheses that end now among the first W candidates."""
-        first = slice(self._options.beam)
+        first = slice(self.options.beam)
         scores = candidates.log_probs[:, first] / penalty_of_length(
-            live.slots.size(-1) + 1, self._options.length_penalty
+            live.slots.size(-1) + 1, self.options.length_penalty
         )
         ending = (candidates.slots[:, first] == eos_slot) & (scores > self.worst[:, None])
         rows, columns = ending.nonzero(as_tuple=True)  # by input, best first
@@ -93,7 +93,7 @@ class _Finished:
             self._insert(row, slots[number], [*token_log_probs[number], ends[number]])
 
     def _insert(self, row: int, slots: list[int], token_log_probs: list[float]) -> None:
-        alpha, capacity = self._options.length_penalty, self._options.num_best
+        alpha, capacity = self.options.length_penalty, self.options.num_best
         reply = make_hypothesis(slots, token_log_probs, finished=True, alpha=alpha)
         replies = self.replies[self.inputs[row]]
         # Behind equal ones: those were finished earlier, or come from a lower hypothesis.
@@ -118,17 +118,17 @@ def beam_search(
     log_probs, state = model.start()  # (B, 1, K)
     device = log_probs.device
     constraints = Constraints(model, options)
-    finished = _Finished(log_probs.size(0), options, device)
-    live = _empty_hypotheses(log_probs.size(0), device)
+    finished = Finished(log_probs.size(0), options, device)
+    live = empty_hypotheses(log_probs.size(0), device)
     # Scores of live hypotheses can not rise, and divided by the greatest penalty they are greatest.
     best_penalty = penalty_of_length(options.max_length, options.length_penalty)
 
     for length in range(1, options.max_length + 1):
         scores = constraints.apply(log_probs, live.slots)  # (A, W, K)
-        candidates = _best_candidates(scores, log_probs, live, 2 * options.beam)
+        candidates = best_candidates(scores, log_probs, live, 2 * options.beam)
         finished.take(candidates, live, model.eos_slot)
-        chosen = _choose_live(candidates, model.eos_slot, options.beam)
-        successors = _extended(live, chosen)
+        chosen = choose_live(candidates, model.eos_slot, options.beam)
+        successors = extended(live, chosen)
 
         # An input leaves when no live hypothesis can beat the finished ones, or has to.
         inputs = finished.inputs
@@ -140,8 +140,8 @@ def beam_search(
         ]
         for row, position in enumerate(inputs):
             if leaving[row] and not finished.replies[position]:
-                unfinished = _unfinished(successors, row, options)
-                finished.replies[position] = unfinished or _unfinished(live, row, options)
+                unfinished = unfinished_replies(successors, row, options)
+                finished.replies[position] = unfinished or unfinished_replies(live, row, options)
         if all(leaving):
             break
 
@@ -158,15 +158,15 @@ def beam_search(
     return finished.replies
 
 
-def _empty_hypotheses(num_inputs: int, device: torch.device) -> _Live:
-    return _Live(
+def empty_hypotheses(num_inputs: int, device: torch.device) -> Live:
+    return Live(
         torch.zeros(num_inputs, 1, dtype=torch.float64, device=device),
         torch.empty(num_inputs, 1, 0, dtype=torch.int64, device=device),
         torch.empty(num_inputs, 1, 0, dtype=torch.float64, device=device),
     )
 
 
-def _best_candidates(scores: Tensor, log_probs: Tensor, live: _Live, count: int) -> _Candidates:
+def best_candidates(scores: Tensor, log_probs: Tensor, live: Live, count: int) -> Candidates:
     """The `count` best continuations, or as many as there are slots and hypotheses.
 
     Args:
@@ -186,21 +186,21 @@ def _best_candidates(scores: Tensor, log_probs: Tensor, live: _Live, count: int)
     exact = live.log_probs.gather(-1, parents) + token_log_probs
     exact = exact.masked_fill(found == -torch.inf, -torch.inf)
     ranked = exact.sort(dim=-1, descending=True, stable=True)
-    unranked = _Candidates(parents, places % num_slots, token_log_probs, exact)
+    unranked = Candidates(parents, places % num_slots, token_log_probs, exact)
     return unranked.picked(ranked.indices)
 
 
-def _choose_live(candidates: _Candidates, eos_slot: int, beam: int) -> _Candidates:
+def choose_live(candidates: Candidates, eos_slot: int, beam: int) -> Candidates:
     """The first W candidates that go on; W is less than `beam` while there are too few."""
     ends = candidates.slots == eos_slot
     order = ends.to(torch.int8).sort(dim=-1, stable=True).indices[:, :beam]
     chosen = candidates.picked(order)
     log_probs = chosen.log_probs.masked_fill(chosen.slots == eos_slot, -torch.inf)
     slots = chosen.slots.masked_fill(log_probs == -torch.inf, eos_slot)
-    return _Candidates(chosen.parents, slots, chosen.token_log_probs, log_probs)
+    return Candidates(chosen.parents, slots, chosen.token_log_probs, log_probs)
 
 
-def _extended(live: _Live, chosen: _Candidates) -> _Live:
+def extended(live: Live, chosen: Candidates) -> Live:
     """The live hypotheses with their new words."""
     shape = (*chosen.parents.shape, live.slots.size(-1))
     parents = chosen.parents[..., None].expand(shape)
@@ -208,10 +208,10 @@ def _extended(live: _Live, chosen: _Candidates) -> _Live:
     token_log_probs = torch.cat(
         [live.token_log_probs.gather(1, parents), chosen.token_log_probs[..., None]], dim=-1
     )
-    return _Live(chosen.log_probs, slots, token_log_probs)
+    return Live(chosen.log_probs, slots, token_log_probs)
 
 
-def _unfinished(live: _Live, row: int, options: SearchOptions) -> list[Hypothesis]:
+def unfinished_replies(live: Live, row: int, options: SearchOptions) -> list[Hypothesis]:
     """The best live hypotheses of an input, none if they are all dead."""
     num_alive = int((live.log_probs[row] > -torch.inf).sum())
     return [

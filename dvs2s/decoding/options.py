@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-SearchKind = Literal["greedy", "beam", "sampling"]
+SearchKind = Literal["greedy", "beam", "sampling", "diverse_beam"]
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,10 @@ class SearchOptions:
 
     Args:
         kind: "greedy" takes the best word each time, "beam" keeps several hypotheses,
-            "sampling" draws words from the model's distribution.
+            "sampling" draws words from the model's distribution, "diverse_beam" is a beam in
+            groups that avoid each other's words.
         beam: hypotheses W kept per input by beam search.
-        num_best: replies per input, at most. Beam: up to `beam`. Greedy: 1. Sampling: the number
+        num_best: replies per input, at most. Beams: up to `beam`. Greedy: 1. Sampling: the number
             of independent samples.
         length_penalty: alpha of GNMT: score = log_prob / ((5 + L) / 6) ** alpha, where L counts
             the words and end of sentence. 0 ranks by log-probability; more favours long replies.
@@ -27,6 +28,9 @@ class SearchOptions:
         top_k: sampling only; draw among the `top_k` best words; 0 for all.
         top_p: sampling only; draw among the fewest best words (of the `top_k`) that hold this
             share of the probability; 1 for all.
+        groups: diverse beam only; groups G of `beam` / G hypotheses.
+        diversity: diverse beam only; nats that a word costs a group for every hypothesis of an
+            earlier group that took it at the same step.
         seed: sampling only; with an input's own seed it fixes that input's samples.
 
     Raises:
@@ -43,6 +47,8 @@ class SearchOptions:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    groups: int = 5
+    diversity: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,13 +57,15 @@ class SearchOptions:
             raise ValueError(f"kind must be one of {choices}, got {self.kind!r}: set search.kind")
         for name, least in _LEAST_INTEGERS.items():
             _check_integer(name, getattr(self, name), least)
-        for name in ("length_penalty", "temperature", "top_p"):
+        for name in ("length_penalty", "temperature", "top_p", "diversity"):
             _check_number(name, getattr(self, name))
         self._check_ranges()
 
     def _check_ranges(self) -> None:
         if self.length_penalty < 0:
             raise _refused("length_penalty", "at least 0", self.length_penalty, "0 or more")
+        if self.diversity < 0:
+            raise _refused("diversity", "at least 0", self.diversity, "0 or more")
         if self.temperature <= 0:
             raise _refused("temperature", "above 0", self.temperature, "a positive number")
         if not 0 < self.top_p <= 1:
@@ -67,7 +75,10 @@ class SearchOptions:
             raise _refused("min_length", wanted, self.min_length, "less, or max_length to more")
         if self.kind == "greedy" and self.num_best != 1:
             raise _refused("num_best", "1 for greedy search", self.num_best, "1, or another kind")
-        if self.kind == "beam" and self.num_best > self.beam:
+        if self.kind == "diverse_beam" and self.beam % self.groups:
+            wanted = f"a divisor of search.beam={self.beam}"
+            raise _refused("groups", wanted, self.groups, "one, or beam to a multiple")
+        if self.kind in ("beam", "diverse_beam") and self.num_best > self.beam:
             wanted = f"at most search.beam={self.beam}"
             raise _refused("num_best", wanted, self.num_best, "less, or beam to more")
 
@@ -79,6 +90,7 @@ _LEAST_INTEGERS = {
     "max_length": 1,
     "block_ngram": 0,
     "top_k": 0,
+    "groups": 1,
     "seed": 0,
 }
 

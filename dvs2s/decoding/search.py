@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dvs2s.decoding.beam import beam_search
+from dvs2s.decoding.diverse import diverse_beam_search
 from dvs2s.decoding.greedy import greedy_search
 from dvs2s.decoding.options import SearchKind, SearchOptions
 from dvs2s.decoding.protocol import Hypothesis, OnStep, State, StepModel
@@ -41,7 +42,7 @@ def search(
         input_seeds: sampling only: one whole number >= 0 an input; with `options.seed` it fixes
             the input's samples, whoever shares the batch. Positions in the batch by default.
         on_step: called after every word with the inputs still active and their new slots; returns
-            the inputs to stop, if any. Beam search calls it with empty lists of slots.
+            the inputs to stop, if any. Beam searches call it with empty lists of slots.
 
     Returns:
         B lists of 1 to `num_best` hypotheses with finite scores.
@@ -59,6 +60,8 @@ def search(
                 return greedy_search(model, options, on_step=on_step)
             case "beam":
                 return beam_search(model, options, on_step=on_step)
+            case "diverse_beam":
+                return diverse_beam_search(model, options, on_step=on_step)
             case "sampling":
                 return sampling_search(model, options, seeds, on_step=on_step)
 

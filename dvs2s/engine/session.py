@@ -14,6 +14,9 @@ from dvs2s.engine.results import Decoded, read_tables
 from dvs2s.engine.words import WordRule, Words
 from dvs2s.model import ModelSizes
 
+UNKNOWN_KINDS = ("diverse_beam",)
+"""Searches that the engine does not know: a group's step depends on the groups before it."""
+
 _LIKE = torch.empty(0)
 
 
@@ -72,6 +75,11 @@ class EngineSession:
         Raises:
             ValueError: arguments that do not fit.
         """
+        if options.kind in UNKNOWN_KINDS:
+            raise ValueError(
+                f"kind must be greedy, beam or sampling for the engine, got {options.kind!r}: its "
+                f"groups move one after the other, so use the plain search (engine=plain)"
+            )
         batch = messages.shape[0]
         sizes = self._sizes
         words.check(

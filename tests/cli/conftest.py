@@ -14,9 +14,16 @@ import pytest
 import torch
 from hydra.core.config_store import ConfigStore
 
-from dvs2s.cli import annotate, chat, evaluate, generate, prepare, table, train
+from dvs2s.cli import annotate, calibrate, chat, evaluate, generate, lens, prepare, table, train
 from dvs2s.cli.annotate_options import AnnotateConfig
-from dvs2s.cli.configs import ChatConfig, EvaluateConfig, GenerateConfig, PrepareConfig
+from dvs2s.cli.configs import (
+    CalibrateConfig,
+    ChatConfig,
+    EvaluateConfig,
+    GenerateConfig,
+    LensConfig,
+    PrepareConfig,
+)
 from dvs2s.cli.entry import as_schema, run
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.config import TrainConfig
@@ -34,6 +41,8 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "generate": (GenerateConfig, generate.main),
     "evaluate": (EvaluateConfig, evaluate.main),
     "prepare": (PrepareConfig, prepare.main),
+    "calibrate": (CalibrateConfig, calibrate.main),
+    "lens": (LensConfig, lens.main),
     "table": (TableConfig, table.main),
     "annotate": (AnnotateConfig, annotate.main),
 }

@@ -176,7 +176,8 @@ def test_chat_in_a_pipe(command: Command, run_dir: Path, bot: Responder) -> None
     wrong = "/best takes a number of replies up to 100, such as /best 5"
     assert [next(out) for _ in range(3)] == [wrong] * 3
     assert next(out) == "there is no command /dance"
-    assert [next(out)[:4] for _ in range(4)] == ["/wor", "/bes", "/new", "/qui"]
+    helped = [next(out)[:4] for _ in range(5)]
+    assert helped == ["/wor", "/bes", "/for", "/new", "/qui"]
     assert [next(out), next(out)] == ["a new conversation", "say something first"]
     assert [next(out), next(out)] == [bot.reply("zebra").text, bot.reply("\ufffd").text]
     assert list(out) == []

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from dvs2s.decoding.search import SearchOptions, search
 from dvs2s.decoding.table import TableModel, random_table
 
-KINDS = ["greedy", "beam", "sampling"]
+KINDS = ["greedy", "beam", "sampling", "diverse_beam"]
 
 
 def options_of(kind: str, **settings_of_kind) -> SearchOptions:
     num_best = 1 if kind == "greedy" else 3
-    return SearchOptions(kind=kind, beam=4, num_best=num_best, **settings_of_kind)
+    return SearchOptions(kind=kind, beam=4, groups=2, num_best=num_best, **settings_of_kind)
 
 
 @settings(max_examples=40, deadline=None)
@@ -139,7 +139,10 @@ def test_values_that_are_no_log_probabilities_are_refused(kind, value, when):
 @pytest.mark.parametrize(
     ("settings_given", "message"),
     [
-        ({"kind": "bream"}, "kind must be one of greedy, beam, sampling, got 'bream'.*search.kind"),
+        (
+            {"kind": "bream"},
+            "kind must be one of greedy, beam, sampling, diverse_beam, got 'bream'.*search.kind",
+        ),
         ({"beam": 0}, "beam must be at least 1, got 0: set search.beam to 1 or more"),
         ({"beam": True}, "beam must be a whole number, got True"),
         ({"num_best": 0}, "num_best must be at least 1, got 0"),
@@ -157,6 +160,9 @@ def test_values_that_are_no_log_probabilities_are_refused(kind, value, when):
         ({"top_k": -1}, "top_k must be at least 0, got -1"),
         ({"top_p": 0.0}, "top_p must be above 0 and at most 1, got 0.0"),
         ({"top_p": 1.1}, "top_p must be above 0 and at most 1, got 1.1"),
+        ({"diversity": -0.5}, "diversity must be at least 0, got -0.5"),
+        ({"groups": 0}, "groups must be at least 1, got 0"),
+        ({"kind": "diverse_beam", "beam": 4}, "groups must be a divisor of search.beam=4, got 5"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )

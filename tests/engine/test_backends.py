@@ -19,11 +19,11 @@ WORDS = tuple(a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in ("", "
 MESSAGES = ["ba den fis", ["go lun", "mas", "nen pi ro"], "sas"]
 
 
-def responder(engine: EngineChoice, *, objective: str = "joint") -> Responder:
+def responder(engine: EngineChoice, *, objective: str = "joint", seed: int = 2) -> Responder:
     words = (*SPECIALS, *WORDS)
     counts = (0,) * len(SPECIALS) + tuple(range(len(WORDS), 0, -1))
     vocabulary = Vocabulary(words, counts, 20, "basic_english", sum(counts))
-    model = make_model(2, vocabulary_size=len(words), num_fixed=20, width=24)
+    model = make_model(seed, vocabulary_size=len(words), num_fixed=20, width=24)
     search = SearchConfig(size=70, beam=5, num_best=3, max_length=8)
     if objective == "cross_entropy":
         search = SearchConfig(vocabulary="full", beam=5, max_length=8)

@@ -1,0 +1,1 @@
+"""Vocabularies that hold the words of a reply with a probability chosen beforehand."""
