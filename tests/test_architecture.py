@@ -40,6 +40,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "ops.gpu": "ops.library ops.monte_carlo ops.reference",
         "ops.inclusion": "",
         "ops.monte_carlo": "",
+        "ops.weighted": "",
         "ops.library": "ops.reference",
         "ops.planner": "ops.library",
         "ops.measure": "ops.library ops.planner",
@@ -56,7 +57,10 @@ TIERS: tuple[dict[str, str], ...] = (
         "objectives.word_loss": "",
         "objectives.row_price": "",
         "objectives.prior": "objectives.row_price objectives.word_loss",
+        "objectives.reward_predictor": "",
+        "objectives.closed_form": "",
         "objectives.lower_bound": "objectives.baselines",
+        "objectives.multi_sample": "objectives.baselines objectives.lower_bound",
         "decoding": "",
         "decoding.options": "",
         "decoding.ordering": "",
@@ -176,9 +180,12 @@ TIERS: tuple[dict[str, str], ...] = (
         " objectives.row_price objectives.terms objectives.word_loss objectives.word_terms",
         "objectives.words": "data.batch model objectives.cross_entropy objectives.row_price"
         " objectives.terms objectives.word_loss objectives.word_terms",
-        "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
-        " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
+        "objectives.bounds": "data.batch model objectives.baselines objectives.closed_form"
+        " objectives.lower_bound objectives.multi_sample objectives.reward_predictor"
         " objectives.word_terms",
+        "objectives.dvs2s": "data.batch model objectives.baselines objectives.bounds"
+        " objectives.cross_entropy objectives.reward_predictor objectives.row_price"
+        " objectives.terms objectives.word_loss objectives.word_terms",
         "decoding.session": "dynamic_vocab ops layers.attention layers.encoder model text.specials",
         "engine": "",
         "engine.words": "dynamic_vocab",
