@@ -199,6 +199,9 @@ TIERS: tuple[dict[str, str], ...] = (
     },
     {  # 4: options become objects; text in, text out
         "bench.presets": "model",
+        "bench.baselines": "data.batch layers.encoder model objectives.*",
+        "bench.estimators": "bench.baselines bench.timing data.batch layers.encoder model"
+        " objectives.*",
         "bench.contenders": "decoding.options decoding.search decoding.session dynamic_vocab"
         " engine.engine engine.words layers.encoder model",
         "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
@@ -271,7 +274,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
         " cli.train data.corpus devices errors evaluation.vectors table.* training.checkpoint"
         " training.lock training.signals",
-        "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine ops.extension",
+        "cli.bench": "bench.* build cli.configs cli.entry cli.output config data.batch data.corpus"
+        " engine.engine errors loading ops.extension",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime responder",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",
