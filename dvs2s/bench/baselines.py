@@ -25,6 +25,7 @@ class Seen:
 
     final: Tensor
     hidden: Tensor
+    scores: Tensor
     mask: Tensor
     rewards: Tensor
 
@@ -36,7 +37,8 @@ def _seen(model: Dvs2sModel, batch: Batch, samples: int = 5) -> Seen:
     membership = sample_vocabularies(words.logits, words.gold, samples)
     losses = model.output.losses(hidden, membership, batch.responses)
     mask = batch.response_mask
-    return Seen(encoded.final, hidden, mask, -(losses * mask[:, None]).sum(-1))
+    scores = model.output.scores(hidden, batch.responses)
+    return Seen(encoded.final, hidden, scores, mask, -(losses * mask[:, None]).sum(-1))
 
 
 def warm_up(model: Dvs2sModel, bounds: Sequence[Bound], batches: Sequence[Batch]) -> float:
@@ -55,7 +57,7 @@ def warm_up(model: Dvs2sModel, bounds: Sequence[Bound], batches: Sequence[Batch]
 def _teach(predictor: RewardPredictor, seen: Sequence[Seen], epochs: int = 20) -> None:
     optimizer = torch.optim.Adam(predictor.parameters(), lr=0.003)
     for batch in [batch for _ in range(epochs) for batch in seen]:
-        guess = predictor(batch.final, batch.hidden, batch.mask)
+        guess = predictor(batch.final, batch.hidden, batch.scores, batch.mask)
         error = squared_error(guess, batch.rewards, batch.mask.sum(1)) / batch.mask.sum()
         optimizer.zero_grad()
         torch.autograd.backward(error)

@@ -137,7 +137,8 @@ class Bound:
         losses = self._losses(model, hidden, membership, logits, words.gold, batch, scored=scored)
         sampled, guess, gains = losses[:, : options.num_samples], None, None
         if scored and self.predictor is not None:
-            guess = self.predictor(final, hidden, mask)
+            scores = model.output.scores(hidden.detach(), batch.responses)
+            guess = self.predictor(final, hidden, scores, mask)
         elif scored and self.baseline.kind == "closed_form":
             guess = -(losses[:, options.num_samples] * mask).sum(1).detach()
         elif learns and not scored:

@@ -175,12 +175,13 @@ def test_a_guess_moves_no_parameter_of_the_model(baseline: str, kind: str) -> No
 def test_the_network_of_a_learned_baseline_looks_and_does_not_touch() -> None:
     final = torch.randn(2, 6, requires_grad=True)
     hidden = torch.randn(2, 4, 3, requires_grad=True)
+    scores = torch.randn(2, 4, requires_grad=True)
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
     predictor = RewardPredictor(3)
-    guess = predictor(final, hidden, mask)
-    grads = torch.autograd.grad(guess.sum(), [final, hidden], allow_unused=True)
+    guess = predictor(final, hidden, scores, mask)
+    grads = torch.autograd.grad(guess.sum(), [final, hidden, scores], allow_unused=True)
     assert all(grad is None for grad in grads)
-    padded = predictor(final, hidden * mask[..., None], mask)
+    padded = predictor(final, hidden * mask[..., None], scores * mask, mask)
     torch.testing.assert_close(guess, padded)
 
 
