@@ -24,6 +24,7 @@ from dvs2s.errors import ConfigError
 from dvs2s.layers.topics import Topics
 from dvs2s.model import Dvs2sModel, ModelSizes
 from dvs2s.objectives.baselines import Baseline
+from dvs2s.objectives.bounds import BoundOptions
 from dvs2s.objectives.cross_entropy import CrossEntropy
 from dvs2s.objectives.cvae import Cvae
 from dvs2s.objectives.dvs2s import Joint, JointOptions
@@ -161,14 +162,29 @@ def new_objective(config: TrainConfig, model: Dvs2sModel, data: PreparedData) ->
         return Words(model, word_loss=word_loss, price=row_price)
     if options.kind == "separate":
         return Separate(model, word_loss=word_loss, price=row_price)
+    baseline = Baseline(options.baseline, momentum=options.momentum)  # type: ignore[arg-type]
     joint = JointOptions(
         pretrain_updates=round(options.pretrain_share * config.trainer.max_updates),
-        num_samples=options.num_samples,
-        full_weight=options.full_weight,
-        estimator=options.estimator,  # type: ignore[arg-type]
+        bound=_bound(options, len(counts)),
+        full_share=options.full_share,
     )
-    baseline = Baseline(options.baseline, momentum=options.momentum)  # type: ignore[arg-type]
     return Joint(model, word_loss=word_loss, price=row_price, baseline=baseline, options=joint)
+
+
+def _bound(options: ObjectiveConfig, content: int) -> BoundOptions:
+    """Returns which bound is climbed, over ``content`` content words."""
+    if options.extra_words >= content:
+        raise ConfigError(
+            f"objective.extra_words must be below the vocabulary's {content} content words, got "
+            f"{options.extra_words}: for all of them use objective.full_weight"
+        )
+    return BoundOptions(
+        kind=options.bound,  # type: ignore[arg-type]
+        num_samples=options.num_samples,
+        estimator=options.estimator,  # type: ignore[arg-type]
+        full_weight=options.full_weight,
+        extra_rate=options.extra_words / content,
+    )
 
 
 def _word_rules(options: ObjectiveConfig, data: PreparedData) -> tuple[Negatives, float]:

@@ -41,6 +41,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "ops.gpu": "ops.library ops.monte_carlo ops.reference",
         "ops.inclusion": "",
         "ops.monte_carlo": "",
+        "ops.weighted": "",
         "ops.library": "ops.reference",
         "ops.planner": "ops.library",
         "ops.measure": "ops.library ops.planner",
@@ -59,7 +60,10 @@ TIERS: tuple[dict[str, str], ...] = (
         "objectives.word_loss": "",
         "objectives.row_price": "",
         "objectives.prior": "objectives.row_price objectives.word_loss",
+        "objectives.reward_predictor": "",
+        "objectives.closed_form": "",
         "objectives.lower_bound": "objectives.baselines",
+        "objectives.multi_sample": "objectives.baselines objectives.lower_bound",
         "decoding": "",
         "decoding.options": "",
         "decoding.ordering": "",
@@ -189,9 +193,12 @@ TIERS: tuple[dict[str, str], ...] = (
         " objectives.row_price objectives.terms objectives.word_loss objectives.word_terms",
         "objectives.words": "data.batch model objectives.cross_entropy objectives.row_price"
         " objectives.terms objectives.word_loss objectives.word_terms",
-        "objectives.dvs2s": "data.batch model objectives.baselines objectives.cross_entropy"
-        " objectives.lower_bound objectives.row_price objectives.terms objectives.word_loss"
+        "objectives.bounds": "data.batch model objectives.baselines objectives.closed_form"
+        " objectives.lower_bound objectives.multi_sample objectives.reward_predictor"
         " objectives.word_terms",
+        "objectives.dvs2s": "data.batch model objectives.baselines objectives.bounds"
+        " objectives.cross_entropy objectives.reward_predictor objectives.row_price"
+        " objectives.terms objectives.word_loss objectives.word_terms",
         "decoding.session": "dynamic_vocab ops layers.attention layers.encoder"
         " layers.topic_attention model text.specials",
         "engine": "",
@@ -206,6 +213,9 @@ TIERS: tuple[dict[str, str], ...] = (
     },
     {  # 4: options become objects; text in, text out
         "bench.presets": "model",
+        "bench.baselines": "data.batch layers.encoder model objectives.*",
+        "bench.estimators": "bench.baselines bench.timing data.batch layers.encoder model"
+        " objectives.*",
         "bench.contenders": "decoding.options decoding.search decoding.session dynamic_vocab"
         " engine.engine engine.words layers.encoder model",
         "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
@@ -290,7 +300,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
         " cli.train data.corpus devices errors evaluation.vectors table.* topics"
         " training.checkpoint training.lock training.signals",
-        "cli.bench": "bench.* cli.configs cli.entry cli.output engine.engine ops.extension",
+        "cli.bench": "bench.* build cli.configs cli.entry cli.output config data.batch data.corpus"
+        " engine.engine errors loading ops.extension",
         "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime cli.voice errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime cli.voice",

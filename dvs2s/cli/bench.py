@@ -7,14 +7,20 @@ from typing import Any
 
 import torch
 
-from dvs2s.bench import operator_plot, operators, output_layer, routes
+from dvs2s.bench import operator_plot, estimators, operators, output_layer, routes
 from dvs2s.bench.decoding import as_json, as_table, run_decoding
 from dvs2s.bench.presets import PRESETS
 from dvs2s.bench.timing import environment
+from dvs2s.build import loader, prepared_data, training_pairs
 from dvs2s.cli.configs import BenchConfig
 from dvs2s.cli.entry import run
 from dvs2s.cli.output import open_output
+from dvs2s.config import TrainConfig
+from dvs2s.data.batch import Batch
+from dvs2s.data.corpus import PreparedData
 from dvs2s.engine.engine import why_unavailable
+from dvs2s.errors import DataError
+from dvs2s.loading import load
 from dvs2s.ops.extension import describe
 
 logger = logging.getLogger("dvs2s")
@@ -23,7 +29,8 @@ _ROUNDS = 15  # of the benchmarks whose presets name none
 
 def main(config: BenchConfig) -> None:
     """Runs a benchmark, prints its table and writes its figures."""
-    text, figures = _decode(config) if config.bench == "decode" else _operators(config)
+    measures = {"decode": _decode, "estimators": _estimators}
+    text, figures = measures.get(config.bench, _operators)(config)
     print(text, flush=True)
     if config.out:
         with open_output("out", config.out) as file:
@@ -44,6 +51,35 @@ def _decode(config: BenchConfig) -> tuple[str, dict[str, Any]]:
         clock=config.clock,
     )
     return as_table(rows), as_json(rows, machine)
+
+
+def _estimators(config: BenchConfig) -> tuple[str, dict[str, Any]]:
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    responder = load(config.checkpoint, engine="plain")
+    source = responder.config.data
+    source.root = config.data_root or source.root
+    folder = Path(source.prepared)
+    data = PreparedData.open(folder) if folder.is_dir() else prepared_data(source, progress=True)
+    if data.vocabulary.fingerprint != responder.vocabulary.fingerprint:
+        raise DataError(f"{data.folder} was prepared with another vocabulary than the checkpoint's")
+    preset = estimators.PRESETS[config.preset]
+    responder.config.trainer.batch_size = preset.pairs
+    split = "valid" if "valid" in data.splits else "train"
+    report = estimators.run(
+        config.preset,
+        responder.model,
+        _batches(responder.config, data, "train", preset.warm_up),
+        _batches(responder.config, data, split, preset.batches),
+    )
+    origin = {"checkpoint": str(config.checkpoint), "data": source.name, "split": split}
+    return estimators.table(report), {"machine": environment(), **origin, **report}
+
+
+def _batches(config: TrainConfig, data: PreparedData, split: str, count: int) -> list[Batch]:
+    """Returns the first batches of a split in the order of training."""
+    source = loader(config, training_pairs(config, data, split))
+    return [next(source) for _ in range(count)]
 
 
 def _operators(config: BenchConfig) -> tuple[str, dict[str, Any]]:

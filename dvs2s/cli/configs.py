@@ -230,6 +230,7 @@ _BENCHMARKS = {
     "ops": ("smoke", "decode", "batch"),
     "routes": ("smoke", "grid"),
     "output_layer": ("smoke", "quick", "paper"),
+    "estimators": ("smoke", "quick", "full"),
 }
 
 
@@ -244,6 +245,8 @@ class BenchConfig:
     seed: int = 0
     compiled: bool = False
     clock: str = "wall"
+    checkpoint: str = "runs/smalltalk"
+    data_root: str = ""
     out: str = ""
 
     def __post_init__(self) -> None:

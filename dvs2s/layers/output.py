@@ -19,6 +19,16 @@ class Output(nn.Module):
         self.chunk = chunk
         self.projection = nn.Linear(hidden_size, vocabulary_size)
 
+    def scores(self, hidden: Tensor, words: Tensor) -> Tensor:
+        """Returns the scores s(word) (B, R) of one word a row.
+
+        Args:
+            hidden: (B, R, H) float.
+            words: (B, R) int64.
+        """
+        rows = self.projection.weight[words]  # (B, R, H)
+        return (hidden * rows).sum(-1) + self.projection.bias[words]
+
     def losses(self, hidden: Tensor, membership: Tensor, targets: Tensor) -> Tensor:
         """Returns ``-log p(target)`` under M vocabularies an example: (B, M, R), nats.
 
@@ -36,17 +46,33 @@ class Output(nn.Module):
             chunk=self.chunk,
         )
 
-    def inclusion_gains(
+    def weighted_losses(self, hidden: Tensor, log_weights: Tensor, targets: Tensor) -> Tensor:
+        """Returns ``log Σ_i w_i exp s(i) - s(target)``: (B, M, R), nats.
+
+        Args:
+            hidden, targets: as given to ``losses``.
+            log_weights: (B, M, V) float, log w, at most 0, ``-inf`` for a word that is out.
+        """
+        return ops.weighted_cross_entropy(
+            hidden,
+            self.projection.weight,
+            self.projection.bias,
+            log_weights,
+            targets,
+            chunk=self.chunk,
+        )
+
+    def sample_gains(
         self, hidden: Tensor, membership: Tensor, targets: Tensor, mask: Tensor, losses: Tensor
     ) -> Tensor:
-        """Returns (B, V), nats: what each word's place in T is worth, mean over M vocabularies.
+        """Returns (B, M, V), nats: what each word's place in each of M vocabularies is worth.
 
         Args:
             hidden, membership, targets: as given to ``losses``.
             mask: (B, R) bool, True on words of the response.
             losses: (B, M, R) nats, as ``losses`` returned them.
         """
-        return ops.inclusion_gains(
+        return ops.sample_gains(
             hidden,
             self.projection.weight,
             self.projection.bias,

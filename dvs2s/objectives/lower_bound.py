@@ -99,6 +99,7 @@ def estimate(
     gold: Tensor,
     baseline: Baseline,
     gains: Tensor | None = None,
+    guess: Tensor | None = None,
 ) -> Estimate:
     """Returns the estimate of E_q log p(Y | T, X) from M samples.
 
@@ -111,6 +112,7 @@ def estimate(
         baseline: turns rewards into advantages.
         gains: (B, V) float of ``ops.inclusion_gains``: β's gradient is then made of these, and
             not of the score function.
+        guess: (B,) float, as ``Baseline`` takes it.
 
     Source: (B1), docs/model.md; paper, joint training.
     """
@@ -118,6 +120,6 @@ def estimate(
     if gains is not None:
         surrogate = local_expectation_surrogate(logits, gains, gold)
         return Estimate(rewards.mean(1), surrogate, rewards.detach())
-    advantages = baseline(rewards, mask.sum(1))
+    advantages = baseline(rewards, mask.sum(1), guess)
     surrogate = log_weight_surrogate(logits, membership, gold, advantages)
     return Estimate(rewards.mean(1), surrogate, rewards.detach())

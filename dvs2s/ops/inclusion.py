@@ -14,7 +14,6 @@ from torch import Tensor
 _CHUNK = 4
 
 
-@torch.no_grad()
 def inclusion_gains(
     hidden: Tensor,
     weight: Tensor,
@@ -24,7 +23,25 @@ def inclusion_gains(
     mask: Tensor,
     losses: Tensor,
 ) -> Tensor:
-    """Returns ``log p(Y | T ∪ {i}) - log p(Y | T ∖ {i})`` of every word i, mean over M samples.
+    """Returns (B, V) float: the mean over the samples of ``sample_gains``, of the same arguments.
+
+    Raises:
+        ValueError: shapes that do not fit.
+    """
+    return sample_gains(hidden, weight, bias, membership, targets, mask, losses).mean(1)
+
+
+@torch.no_grad()
+def sample_gains(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    membership: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    losses: Tensor,
+) -> Tensor:
+    """Returns ``log p(Y | T ∪ {i}) - log p(Y | T ∖ {i})`` of every word i and every sampled T.
 
     Args:
         hidden: (B, R, H) float32 or float64.
@@ -36,8 +53,9 @@ def inclusion_gains(
         losses: (B, M, R) nats, ``-log p(target | T)`` of these very arguments.
 
     Returns:
-        (B, V) float, at most 0, detached; an error of about eps / (1 - share) a row where one word
-        in T holds nearly all of the mass. Of words in Y it means nothing: they are never left out.
+        (B, M, V) float, at most 0, detached; an error of about eps / (1 - share) a row where one
+        word in T holds nearly all of the mass. Of words in Y it means nothing: they are never left
+        out.
 
     Raises:
         ValueError: shapes that do not fit.
@@ -56,7 +74,7 @@ def inclusion_gains(
     gold = logits.gather(-1, targets[..., None])[..., 0]  # (B, R)
     least = float(torch.finfo(logits.dtype).tiny ** (1 / _CHUNK))
     factors = torch.empty_like(logits)
-    gains = logits.new_zeros(batch, logits.shape[2])
+    gains = logits.new_zeros(batch, membership.shape[1], logits.shape[2])
     for sample in range(membership.shape[1]):
         # log Z_l = s_l(gold) + loss; infinite on padding: a share of 0, a factor of 1
         normaliser = (gold + losses[:, sample]).masked_fill(~mask, torch.inf)
@@ -65,5 +83,5 @@ def inclusion_gains(
         factors.clamp_(max=-math.log(least)).exp_()  # e_i / Z_l
         factors.mul_(sign[:, None]).add_(1).clamp_(least, 1 / least)
         for chunk in torch.split(factors, _CHUNK, dim=1):
-            gains.addcmul_(chunk.prod(1).log_(), sign, value=-1)
-    return gains.div_(membership.shape[1])
+            gains[:, sample].addcmul_(chunk.prod(1).log_(), sign, value=-1)
+    return gains

@@ -10,9 +10,11 @@ from torch import Tensor
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.model import Dvs2sModel, ModelSizes
 from dvs2s.objectives.baselines import Baseline
+from dvs2s.objectives.bounds import BoundOptions
 from dvs2s.objectives.cross_entropy import full_cross_entropy
 from dvs2s.objectives.dvs2s import Joint, JointOptions
 from dvs2s.objectives.gold import gold_membership
+from dvs2s.objectives.reward_predictor import RewardPredictor
 from dvs2s.objectives.row_price import RowPrice
 from dvs2s.objectives.word_loss import Negatives, WordLoss
 
@@ -67,9 +69,11 @@ def test_mean_gradient_is_the_enumerated_one(estimator: str, full_weight: float)
         baseline=Baseline("none" if local else estimator),
         options=JointOptions(
             pretrain_updates=0,
-            num_samples=4,
-            full_weight=full_weight,
-            estimator=estimator if local else "score_function",
+            bound=BoundOptions(
+                num_samples=4,
+                full_weight=full_weight,
+                estimator=estimator if local else "score_function",
+            ),
         ),
     ).double()
     parameters = list(model.parameters())
@@ -98,3 +102,118 @@ def test_mean_gradient_is_the_enumerated_one(estimator: str, full_weight: float)
         worst = max(worst, float(((stacked.mean(0) - wanted).abs() / (error + 1e-9)).max()))
     # about 700 numbers: an honest estimator passes 4.8 standard errors once in a thousand runs
     assert worst < 4.8
+
+
+def make_joint(model: Dvs2sModel, *, baseline: str = "none", full_share: float = 0.0, **bound):
+    return Joint(
+        model,
+        word_loss=WordLoss(Negatives("full", weight=NEGATIVES), torch.ones(CONTENT)),
+        price=RowPrice(price=PRICE),
+        baseline=Baseline(baseline),
+        options=JointOptions(
+            pretrain_updates=0, bound=BoundOptions(**bound), full_share=full_share
+        ),
+    ).double()
+
+
+@pytest.mark.parametrize("full_weight", [0.0, 0.5])
+def test_the_closed_form_is_no_estimate(full_weight: float) -> None:
+    """The objective and its gradient are those of (B2) written out, in one call."""
+    model, batch = instance()
+    rate = 0.3
+    objective = make_joint(model, kind="closed_form", full_weight=full_weight, extra_rate=rate)
+    encoded = model.encode(batch.messages, batch.message_lengths)
+    logits = model.predict_words(encoded)[0]
+    hidden = model.unroll(encoded, batch.responses)
+    gold = gold_membership(batch.responses, batch.response_mask, WORDS)[0]
+    beta = torch.cat([torch.ones(FIXED), logits.sigmoid() * (1 - rate) + rate])
+    beta = torch.where(gold, torch.ones(()).double(), beta)
+    scores = model.output.projection(hidden)[0]
+    nll = (beta * scores.exp()).sum(1).log() - scores.gather(1, batch.responses[0][:, None])[:, 0]
+    content = gold[FIXED:]
+    words = torch.nn.functional.softplus(-logits[content]).sum()
+    words = words + (PRICE + NEGATIVES) * torch.nn.functional.softplus(logits[~content]).sum()
+    full = full_cross_entropy(model, hidden, batch).sum()
+    expected = (nll.sum() + words + full_weight * full) / batch.num_tokens
+    actual = objective(batch).total
+    torch.testing.assert_close(actual, expected)
+    parameters = list(model.parameters())
+    for got, wanted in zip(
+        torch.autograd.grad(actual, parameters, retain_graph=True),
+        torch.autograd.grad(expected, parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("kind", ["monte_carlo", "multi_sample"])
+@pytest.mark.parametrize("baseline", ["learned", "closed_form"])
+def test_a_guess_moves_no_parameter_of_the_model(baseline: str, kind: str) -> None:
+    """A learned baseline trains itself only, and its error falls; the value is what it was."""
+    model, batch = instance()
+    model.eval()
+    objective = make_joint(model, baseline=baseline, kind=kind, num_samples=3)
+    plain = make_joint(model, baseline="none", kind=kind, num_samples=3)
+    torch.manual_seed(3)
+    with_guess = objective(batch)
+    torch.manual_seed(3)
+    torch.testing.assert_close(with_guess.parts["bound"], plain(batch).parts["bound"])
+    if baseline != "learned":
+        return
+    own = [p for name, p in objective.named_parameters() if name.startswith("predictor.")]
+    assert own
+    optimizer = torch.optim.Adam(own, lr=0.02)
+    before = float(with_guess.parts["baseline_error"])
+    for _ in range(150):
+        terms = objective(batch)
+        optimizer.zero_grad()
+        terms.total.backward()
+        optimizer.step()
+    assert float(objective(batch).parts["baseline_error"]) < 0.2 * before
+
+
+def test_the_network_of_a_learned_baseline_looks_and_does_not_touch() -> None:
+    final = torch.randn(2, 6, requires_grad=True)
+    hidden = torch.randn(2, 4, 3, requires_grad=True)
+    scores = torch.randn(2, 4, requires_grad=True)
+    mask = torch.tensor([[True] * 4, [True, True, False, False]])
+    predictor = RewardPredictor(3)
+    guess = predictor(final, hidden, scores, mask)
+    grads = torch.autograd.grad(guess.sum(), [final, hidden, scores], allow_unused=True)
+    assert all(grad is None for grad in grads)
+    padded = predictor(final, hidden * mask[..., None], scores * mask, mask)
+    torch.testing.assert_close(guess, padded)
+
+
+def test_a_share_of_the_updates_is_full() -> None:
+    model, batch = instance()
+    objective = make_joint(model, kind="closed_form", full_share=0.25)
+    full = []
+    for update in range(1, 41):
+        objective.begin_update(update)
+        assert objective.stage == 1
+        full.append(objective.full)
+    assert sum(full) == 10 and not any(a and b for a, b in zip(full, full[1:], strict=False))
+    place = 1 + full.index(True)
+    objective.begin_update(place)
+    encoded = model.encode(batch.messages, batch.message_lengths)
+    nats = full_cross_entropy(model, model.unroll(encoded, batch.responses), batch).sum()
+    torch.testing.assert_close(objective(batch).parts["nll"], nats / batch.num_tokens)
+    objective.eval()
+    with torch.no_grad():
+        assert float(objective(batch).parts["nll"]) < float(nats / batch.num_tokens)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: BoundOptions(kind="best"), "kind must be one of monte_carlo, multi_sample"),
+        (lambda: BoundOptions(extra_rate=1.0), "extra_rate must be at least 0 and below 1"),
+        (lambda: BoundOptions(num_samples=0), "num_samples must be at least 1, got 0"),
+        (lambda: JointOptions(0, full_share=1.0), "full_share must be at least 0 and below 1"),
+        (lambda: JointOptions(-1), "pretrain_updates must be at least 0, got -1"),
+    ],
+)
+def test_bad_options_are_named(make, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make()

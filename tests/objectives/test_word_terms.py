@@ -120,8 +120,12 @@ def test_leave_one_out_and_running_baselines_by_hand() -> None:
         (lambda: Negatives("full", weight=-1), "negatives.weight must be at least 0, got -1"),
         (lambda: RowPrice(price=-1), "price must be at least 0, got -1"),
         (lambda: RowPrice(form="cubic"), "form must be logistic or linear, got 'cubic'"),
-        (lambda: Baseline("best"), "baseline must be none, running or leave_one_out"),
+        (
+            lambda: Baseline("best"),
+            "baseline must be one of none, running, leave_one_out",
+        ),
         (lambda: Baseline("leave_one_out")(torch.ones(2, 1), torch.ones(2)), "num_samples >= 2"),
+        (lambda: Baseline("learned")(torch.ones(2, 1), torch.ones(2)), "needs a guess for each"),
     ],
 )
 def test_bad_arguments_are_named(make, sentence: str) -> None:
