@@ -144,8 +144,11 @@ TIERS: tuple[dict[str, str], ...] = (
         "layers.sparse_softmax": "dynamic_vocab ops",
         "training.update": "objectives.terms",
         "training.loop_state": "errors training.update",
-        "training.loop": "errors training.loop_state training.options training.progress"
-        " training.schedule training.seeds training.signals training.tracker training.update",
+        "training.protocols": "training.update",
+        "training.run": "errors training.loop_state training.options training.progress"
+        " training.protocols training.schedule training.seeds training.tracker training.update",
+        "training.loop": "training.loop_state training.options training.progress"
+        " training.protocols training.run training.schedule training.signals training.tracker",
     },
     {  # 2: the network; T from options and β; requests become jobs
         "model": "layers.* text.specials",
