@@ -52,9 +52,10 @@ TIERS: tuple[dict[str, str], ...] = (
         "objectives": "",
         "objectives.terms": "",
         "objectives.gold": "",
-        "objectives.baselines": "",
+        "objectives.observer": "",
+        "objectives.baselines": "objectives.observer",
         "objectives.word_loss": "",
-        "objectives.row_price": "",
+        "objectives.row_price": "objectives.observer",
         "objectives.prior": "objectives.row_price objectives.word_loss",
         "objectives.lower_bound": "objectives.baselines",
         "decoding": "",
@@ -76,6 +77,14 @@ TIERS: tuple[dict[str, str], ...] = (
         "evaluation.vectors": "errors evaluation.embeddings text.torchtext_adapter",
         "evaluation.resampling": "evaluation.measures",
         "evaluation.*": "",
+        "parallel": "",
+        "parallel.errors": "errors",
+        "parallel.watch": "parallel.errors",
+        "parallel.group": "errors parallel.errors parallel.watch",
+        "parallel.draws": "",
+        "parallel.tables": "parallel.group",
+        "parallel.replica": "errors objectives.observer objectives.terms parallel.draws"
+        " parallel.group parallel.tables",
         "training": "",
         "training.seeds": "",
         "training.signals": "",
@@ -137,17 +146,19 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.prepare": "errors data.arrays data.corpus data.folder data.manifest data.options"
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
+        "data.prefetch": "data.batch data.loader",
         "data.pairings": "data.loader text.specials",
         "layers.decoder": "layers.attention layers.encoder",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
         "layers.sparse_softmax": "dynamic_vocab ops",
-        "training.update": "objectives.terms",
+        "training.update": "parallel.replica",
         "training.loop_state": "errors training.update",
         "training.protocols": "training.update",
-        "training.run": "errors training.loop_state training.options training.progress"
-        " training.protocols training.schedule training.seeds training.tracker training.update",
-        "training.loop": "training.loop_state training.options training.progress"
+        "training.run": "errors parallel.replica training.loop_state training.options"
+        " training.progress training.protocols training.schedule training.seeds"
+        " training.tracker training.update",
+        "training.loop": "parallel.replica training.loop_state training.options training.progress"
         " training.protocols training.run training.schedule training.signals training.tracker",
     },
     {  # 2: the network; T from options and β; requests become jobs
@@ -201,7 +212,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
         " engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
-        " data.prepare"
+        " data.prefetch data.prepare parallel.group parallel.replica"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer backends config data.batch decoding.search engine.engine"
         " layers.encoder model selection shortlists text.specials text.tokenizer text.vocabulary",
@@ -210,7 +221,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "loading": "backends build config devices engine.engine errors model responder"
         " text.vocabulary training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
-        " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
+        " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms"
+        " parallel.group parallel.replica selection"
         " text.specials text.tokenizer",
         "serving.generation": "config decoding.protocol decoding.search decoding.session"
         " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
@@ -253,7 +265,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.output": "errors",
         "cli.runtime": "backends cli.configs devices engine.engine loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
-        "cli.train": "build cli.entry config data.corpus devices errors training.checkpoint"
+        "cli.train": "build cli.entry config data.corpus devices errors parallel.errors"
+        " parallel.group training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"

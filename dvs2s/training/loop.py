@@ -13,7 +13,8 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from dvs2s.training.loop_state import Outcome, Reason
+from dvs2s.parallel.replica import Replica
+from dvs2s.training.loop_state import Outcome
 from dvs2s.training.options import LoopOptions
 from dvs2s.training.progress import Progress
 from dvs2s.training.protocols import Batches, Save
@@ -26,7 +27,7 @@ __all__ = ["DivergenceError", "Outcome", "train"]
 
 
 def train(
-    objective: nn.Module,
+    objective: nn.Module | Replica,
     batches: Batches,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -49,7 +50,9 @@ def train(
     SIGINT and SIGTERM stop after the update at hand.
 
     Args:
-        objective: maps a batch to LossTerms; on a resume with the checkpoint's tensors loaded.
+        objective: maps a batch to LossTerms; on a resume with the checkpoint's tensors loaded. A
+            Replica of it where several workers train it together: they all call this, with the
+            same batches, and stop together.
         batches: endless; sent to its place on a resume.
         optimizer: on a resume with its state loaded.
         schedule: sent to its place on a resume.
@@ -67,29 +70,30 @@ def train(
         CheckpointError: ``state`` is not one of this loop, or a save failed.
         DivergenceError: more than ``options.max_bad_updates`` in a row were skipped.
     """
-    if next(objective.parameters(), None) is None:
+    replica = objective if isinstance(objective, Replica) else Replica(objective)
+    if next(replica.objective.parameters(), None) is None:
         raise ValueError("objective has no parameters: nothing to train")
     run = Run(
-        objective, batches, optimizer, schedule, options, validate, save, tracker, samples, clock
+        replica, batches, optimizer, schedule, options, validate, save, tracker, samples, clock
     )
     if state is not None:
         run.resume(state)
     at = run.state
     progress = Progress(options.progress, options.max_updates, start=at.update, clock=clock)
-    objective.train()
+    replica.objective.train()
     with StopSignal() as stop, closing(progress):
         run.progress = progress
         while True:
             # A stop comes before a validation that is due: that may last longer than the
             # grace period, and a resumed run begins with it.
-            if not stop.requested and run.validation_due():
-                run.validate_now()
-                continue
-            reason: Reason | None = "interrupted" if stop.requested else run.ending()
+            reason = run.ending(is_stopped=stop.requested)
             if reason is not None:
                 run.save_changes()
                 progress.note(f"stopped at update {at.update}: {reason}")
                 return Outcome(at.update, at.best_loss, reason)
+            if run.validation_due():
+                run.validate_now()
+                continue
             if at.update % options.save_every == 0:
                 run.save_changes()
             run.update_once()

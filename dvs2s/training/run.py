@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 from torch.optim import Optimizer
 
 from dvs2s.errors import CheckpointError, Dvs2sError
+from dvs2s.parallel.replica import Replica
 from dvs2s.training.loop_state import LoopState, Reason, Window
 from dvs2s.training.options import LoopOptions
 from dvs2s.training.progress import Progress, Speed
@@ -30,7 +30,7 @@ class DivergenceError(Dvs2sError):
 class Run:
     """The parts of one call of ``train`` and the acts of its loop."""
 
-    objective: nn.Module
+    replica: Replica
     batches: Batches
     optimizer: Optimizer
     schedule: Schedule
@@ -44,6 +44,7 @@ class Run:
     progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
+        self.objective = self.replica.objective
         self.speed = Speed(self.clock)
         self._start = self.clock()
         self._saved = (0, 0)
@@ -63,16 +64,26 @@ class Run:
         if self.state.update:
             self._begin_update()
 
-    def ending(self) -> Reason | None:
-        """Why the run is over, None when it goes on."""
+    def ending(self, *, is_stopped: bool) -> Reason | None:
+        """Why the run is over, None when it goes on; the same in every worker.
+
+        Args:
+            is_stopped: whether this worker was told to stop.
+        """
         options = self.options
+        out_of_time = bool(options.max_minutes) and (
+            self.clock() - self._start >= options.max_minutes * 60
+        )
+        is_stopped, out_of_time = self.replica.group.any(is_stopped, out_of_time)
+        if is_stopped:
+            return "interrupted"
+        if self.validation_due():
+            return None
         if self.state.update >= options.max_updates:
             return "finished"
         if options.patience and self.state.waited >= options.patience:
             return "early_stop"
-        if options.max_minutes and self.clock() - self._start >= options.max_minutes * 60:
-            return "time"
-        return None
+        return "time" if out_of_time else None
 
     def validation_due(self) -> bool:
         """Whether this update wants a validation and has had none."""
@@ -94,6 +105,7 @@ class Run:
             optimizer=self.optimizer,
             lr=lr,
             clip_norm=options.clip_norm,
+            replica=self.replica,
         )
         self.speed.add(result.num_tokens)
         if result.problem is None:
@@ -112,7 +124,8 @@ class Run:
         self.objective.eval()
         torch.manual_seed(mix(self.options.seed, state.update, self.options.rank, _VALIDATION))
         with torch.no_grad():
-            values, texts = self.validate(), self.samples()
+            # the same bits in every worker: they decide together what is best, and when to stop
+            values, texts = self.replica.group.told(self.validate()), self.samples()
         for module, was_training in modes:
             module.training = was_training
         if "loss" not in values:
