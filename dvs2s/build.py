@@ -19,6 +19,7 @@ from dvs2s.data.corpus import PreparedData
 from dvs2s.data.loader import BucketSampler, Loader
 from dvs2s.data.options import PrepareOptions
 from dvs2s.data.pairings import SizedPairs, paired
+from dvs2s.data.prefetch import Prefetched
 from dvs2s.data.prepare import is_current, prepare
 from dvs2s.errors import ConfigError
 from dvs2s.layers.topics import Topics
@@ -34,6 +35,8 @@ from dvs2s.objectives.separate import Separate
 from dvs2s.objectives.ta_s2s import TopicAware
 from dvs2s.objectives.word_loss import Negatives, WordLoss
 from dvs2s.objectives.words import Words
+from dvs2s.parallel.group import Group
+from dvs2s.parallel.replica import Replica
 from dvs2s.paths import embedded_corpus
 from dvs2s.shortlists import FrequencyShortlist, LexicalShortlist, Shortlist
 from dvs2s.text.torchtext_adapter import load_vectors
@@ -221,6 +224,32 @@ def loader(config: TrainConfig, corpus: SizedPairs, *, shuffle: bool = True) -> 
         shuffle=shuffle,
     )
     return Loader(corpus, sampler)
+
+
+def prefetched(config: TrainConfig, corpus: SizedPairs) -> Prefetched:
+    """Returns the endless training batches, the next ones made ahead; the same in every worker."""
+    on_gpu = config.trainer.device != "cpu"
+    return Prefetched(loader(config, corpus), depth=config.trainer.prefetch, pin=on_gpu)
+
+
+def new_replica(config: TrainConfig, objective: nn.Module, group: Group) -> Replica:
+    """Returns the objective as this worker trains it.
+
+    The gradients of word embeddings, and of the output layer where a sampled T leaves rows out,
+    go row by row.
+    """
+    embeddings = [m for m in objective.modules() if isinstance(m, nn.Embedding)]
+    tables: list[Tensor] = [m.weight for m in embeddings]
+    if isinstance(objective, Joint):
+        tables.append(objective.model.output.projection.weight)
+    return Replica(
+        objective,
+        group,
+        tables=tables,
+        precision=config.trainer.precision,  # type: ignore[arg-type]
+        # a plain model leaves its word predictor alone
+        uses_all=isinstance(objective, Joint | Separate),
+    )
 
 
 def new_optimizer(

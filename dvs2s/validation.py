@@ -16,6 +16,8 @@ from dvs2s.evaluation.vocabulary import VocabularyRecall
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
 from dvs2s.objectives.terms import LossTerms
+from dvs2s.parallel.group import SOLO, Group
+from dvs2s.parallel.replica import part_of
 from dvs2s.selection import Selector, check_size
 from dvs2s.text.specials import EOS, SPECIALS, UNK
 from dvs2s.text.tokenizer import get_tokenizer
@@ -61,13 +63,22 @@ class Validation:
         config: the run's.
         objective: owns the model as ``objective.model``.
         data: the prepared corpus; without a ``valid`` split its training split is measured.
+        group: the workers, which all call this: each measures its rows of every batch, and all
+            get the values of the whole. The first one shows samples.
 
     Raises:
         ValueError: ``search.size`` has no room for the function words.
     """
 
-    def __init__(self, config: TrainConfig, objective: nn.Module, data: PreparedData) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        objective: nn.Module,
+        data: PreparedData,
+        group: Group = SOLO,
+    ) -> None:
         self._config, self._objective, self._data = config, objective, data
+        self._group = group
         check_size(config.search, data.vocabulary)
         if "valid" not in data.splits:
             logger.warning("no valid split: the training split is measured; set data.valid")
@@ -82,15 +93,19 @@ class Validation:
         sums: dict[str, float] = {}
         tokens = 0
         for batch in loader(self._config, self._corpus, shuffle=False).one_epoch():
-            batch = batch.to(self._device)
-            terms: LossTerms = self._objective(batch)
+            part = part_of(batch, self._group)
+            own = part.batch.to(self._device)
+            with part.draws:
+                terms: LossTerms = self._objective(own)
             for name, value in terms.parts.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * batch.num_tokens
+                sums[name] = sums.get(name, 0.0) + float(value) * part.num_tokens
             tokens += batch.num_tokens
-            if self._config.search.vocabulary != "full":
-                _, vocab = self._choose(batch.messages, batch.message_lengths)
-                count_recall(recall, batch, vocab)
-        values = {name: value / tokens for name, value in sums.items()}
+            if self._config.search.vocabulary != "full" and part.num_tokens:
+                _, vocab = self._choose(own.messages, own.message_lengths)
+                count_recall(recall, own, vocab)
+        pooled = self._group.total(torch.tensor(list(sums.values()), dtype=torch.float64))
+        recall.pool(self._group.total)
+        values = {name: value / tokens for name, value in zip(sums, pooled.tolist(), strict=True)}
         values["loss"] = next(values[name] for name in ("bound", "nll", "loss") if name in values)
         if self._config.search.vocabulary != "full":
             scores = recall.result()
@@ -103,7 +118,7 @@ class Validation:
     def samples(self) -> dict[str, str]:
         """Returns 'message → reply' of pairs spread evenly over the split, greedy."""
         count = min(self._config.trainer.samples, len(self._corpus))
-        if count == 0:
+        if count == 0 or not self._group.is_first:
             return {}
         places = [i * len(self._corpus) // count for i in range(count)]
         messages = [self._corpus.message(i) for i in places]

@@ -56,9 +56,10 @@ TIERS: tuple[dict[str, str], ...] = (
         "objectives": "",
         "objectives.terms": "",
         "objectives.gold": "",
-        "objectives.baselines": "",
+        "objectives.observer": "",
+        "objectives.baselines": "objectives.observer",
         "objectives.word_loss": "",
-        "objectives.row_price": "",
+        "objectives.row_price": "objectives.observer",
         "objectives.prior": "objectives.row_price objectives.word_loss",
         "objectives.reward_predictor": "",
         "objectives.closed_form": "",
@@ -89,6 +90,14 @@ TIERS: tuple[dict[str, str], ...] = (
         "evaluation.vectors": "errors evaluation.embeddings text.torchtext_adapter",
         "evaluation.resampling": "evaluation.measures",
         "evaluation.*": "",
+        "parallel": "",
+        "parallel.errors": "errors",
+        "parallel.watch": "parallel.errors",
+        "parallel.group": "errors parallel.errors parallel.watch",
+        "parallel.draws": "",
+        "parallel.tables": "parallel.group",
+        "parallel.replica": "errors objectives.observer objectives.terms parallel.draws"
+        " parallel.group parallel.tables",
         "training": "",
         "training.seeds": "",
         "training.signals": "",
@@ -150,15 +159,20 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.prepare": "errors data.arrays data.corpus data.folder data.manifest data.options"
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
+        "data.prefetch": "data.batch data.loader",
         "data.pairings": "data.loader text.specials",
         "layers.decoder": "layers.attention layers.encoder layers.topic_attention",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
         "layers.sparse_softmax": "dynamic_vocab ops",
-        "training.update": "objectives.terms",
+        "training.update": "parallel.replica",
         "training.loop_state": "errors training.update",
-        "training.loop": "errors training.loop_state training.options training.progress"
-        " training.schedule training.seeds training.signals training.tracker training.update",
+        "training.protocols": "training.update",
+        "training.run": "errors parallel.replica training.loop_state training.options"
+        " training.progress training.protocols training.schedule training.seeds"
+        " training.tracker training.update",
+        "training.loop": "parallel.replica training.loop_state training.options training.progress"
+        " training.protocols training.run training.schedule training.signals training.tracker",
     },
     {  # 2: the network; T from options and β; requests become jobs
         "model": "layers.* text.specials",
@@ -221,7 +235,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
         " engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
-        " data.prepare"
+        " data.prefetch data.prepare parallel.group parallel.replica"
         " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
         " training.schedule",
         "responder": "answer backends config coverage.calibration data.batch decoding.search"
@@ -234,7 +248,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "loading": "backends build config coverage.calibration devices engine.engine errors model"
         " responder text.vocabulary training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
-        " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
+        " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms"
+        " parallel.group parallel.replica selection"
         " text.specials text.tokenizer",
         "serving.generation": "config decoding.protocol decoding.search decoding.session"
         " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
@@ -285,7 +300,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.calibrate": "cli.configs cli.entry cli.output cli.runtime coverage.calibration"
         " coverage.corpus coverage.levels data.corpus devices loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
-        "cli.train": "build cli.entry config data.corpus devices errors training.checkpoint"
+        "cli.train": "build cli.entry config data.corpus devices errors parallel.errors"
+        " parallel.group training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"

@@ -1,6 +1,7 @@
 """Trains a model: ``python -m dvs2s.cli.train experiment=smalltalk``."""
 
 import logging
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import torch
 from torch import nn
 
 from dvs2s.build import (
-    loader,
     new_model,
     new_objective,
     new_optimizer,
+    new_replica,
+    prefetched,
     prepared_data,
     training_pairs,
 )
@@ -21,19 +23,22 @@ from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import check_device, say_kernels
 from dvs2s.errors import CheckpointError
+from dvs2s.parallel.errors import WorkerLostError
+from dvs2s.parallel.group import SOLO, Group, open_group, own_device
 from dvs2s.training.checkpoint import prepare_run, read_config
 from dvs2s.training.lock import RunLock
 from dvs2s.training.loop import Outcome, train
 from dvs2s.training.options import LoopOptions
 from dvs2s.training.resume import Saver, restore
-from dvs2s.training.tracker import Tracker
+from dvs2s.training.tracker import Silence, Tracker
 from dvs2s.validation import Validation
 
 logger = logging.getLogger("dvs2s")
 
 # Options that may change on resume: they move or lengthen a run, not what it computes.
 _FREE = {
-    "trainer": {"run", "max_minutes", "keep", "progress", "resume", "threads", "device", "samples"},
+    "trainer": {"run", "max_minutes", "keep", "progress", "resume", "threads", "device", "samples"}
+    | {"prefetch"},
     "data": {"root", "prepared", "workers"},
     "search": None,
 }
@@ -48,12 +53,19 @@ def main(config: TrainConfig) -> float | None:
     Raises:
         Interrupted: a signal came; the state is saved.
     """
+    config.trainer.device = own_device(config.trainer.device)
     check_device(config.trainer.device, "trainer.device")
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     run_dir = Path(config.trainer.run)
-    with RunLock(run_dir):
-        outcome = train_run(config, run_dir)
+    try:
+        with open_group(config.trainer.device) as group:
+            if not group.is_first:
+                logger.setLevel(logging.WARNING)
+            with RunLock(run_dir) if group.is_first else nullcontext():
+                outcome = train_run(config, run_dir, group)
+    except WorkerLostError as error:
+        raise Interrupted(str(error)) from error
     if outcome.reason == "interrupted":
         raise Interrupted(
             f"interrupted at update {outcome.update}, saved in {run_dir}: "
@@ -62,16 +74,15 @@ def main(config: TrainConfig) -> float | None:
     return outcome.best_loss
 
 
-def train_run(config: TrainConfig, run_dir: Path) -> Outcome:
-    """Trains in ``run_dir``, whose lock the caller holds."""
+def train_run(config: TrainConfig, run_dir: Path, group: Group = SOLO) -> Outcome:
+    """Trains in ``run_dir``, whose lock the caller, or the first of its group, holds."""
     trainer = config.trainer
-    data = prepared_data(config.data, progress=trainer.progress != "none")
+    data, folder = _corpus_and_checkpoint(config, run_dir, group)
     torch.manual_seed(trainer.seed)
     model = new_model(config, data).to(trainer.device)
     objective = new_objective(config, model, data).to(trainer.device)
     optimizer, schedule = new_optimizer(config.optim, objective, max_updates=trainer.max_updates)
     saved = saved_config(config, data)
-    folder = prepare_run(run_dir)
     state = _resumed(folder, saved, objective, optimizer, wanted=trainer.resume)
     update = int(folder.name.split("-")[1]) if folder and state else 0
     _introduce(model, data, trainer.device, run_dir, update)
@@ -83,20 +94,40 @@ def train_run(config: TrainConfig, run_dir: Path) -> Outcome:
         Path(config.data.prepared) / "vocabulary.json",
         keep=trainer.keep,
     )
-    validation = Validation(config, objective, data)
-    with Tracker(run_dir, update=update) as tracker:
+    validation = Validation(config, objective, data, group)
+    pairs = training_pairs(config, data, "train")
+    log = Tracker(run_dir, update=update) if group.is_first else nullcontext(Silence())
+    with closing(prefetched(config, pairs)) as batches, log as tracker:
         return train(
-            objective,
-            _OnDevice(loader(config, training_pairs(config, data, "train")), trainer.device),
+            new_replica(config, objective, group),
+            batches,
             optimizer,
             schedule,
-            options=_loop_options(config),
+            options=_loop_options(config, group),
             validate=validation,
             samples=validation.samples,
-            save=saver,
+            save=saver if group.is_first else _save_nothing,
             tracker=tracker,
             state=state,
         )
+
+
+def _corpus_and_checkpoint(
+    config: TrainConfig, run_dir: Path, group: Group
+) -> tuple[PreparedData, Path | None]:
+    """Returns the corpus and where to go on; the first worker prepares both for all."""
+    folder = None
+    if group.is_first:
+        data = prepared_data(config.data, progress=config.trainer.progress != "none")
+        folder = prepare_run(run_dir)
+    name = group.told(str(folder) if folder else None)
+    if not group.is_first:
+        data = prepared_data(config.data, progress=False)
+    return data, Path(name) if name else None
+
+
+def _save_nothing(update: int, state: dict[str, Any], *, is_best: bool) -> None:
+    """Stands for the Saver in all workers but the first."""
 
 
 def saved_config(config: TrainConfig, data: PreparedData) -> dict[str, Any]:
@@ -148,7 +179,7 @@ def changed(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return found
 
 
-def _loop_options(config: TrainConfig) -> LoopOptions:
+def _loop_options(config: TrainConfig, group: Group) -> LoopOptions:
     trainer = config.trainer
     return LoopOptions(
         max_updates=trainer.max_updates,
@@ -161,7 +192,7 @@ def _loop_options(config: TrainConfig) -> LoopOptions:
         accumulate=trainer.accumulate,
         seed=trainer.seed,
         max_bad_updates=trainer.max_bad_updates,
-        progress=trainer.progress,
+        progress=trainer.progress if group.is_first else "none",
     )
 
 
@@ -178,23 +209,6 @@ def _introduce(
         f"{len(data.split('train')):,}",
     )
     say_kernels(device)
-
-
-class _OnDevice:
-    """Batches on the model's device; their place is the loader's."""
-
-    def __init__(self, batches: Any, device: str) -> None:
-        self._batches, self._device = batches, device
-
-    def __next__(self) -> Any:
-        return next(self._batches).to(self._device)
-
-    def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = self._batches.state_dict()
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._batches.load_state_dict(state)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ class TrainerConfig:
     threads: int = 0
     logits_chunk: int = 0
     device: str = "cpu"
+    precision: str = "fp32"
+    prefetch: int = 2
     progress: str = "bar"
     resume: bool = True
 
@@ -35,7 +37,8 @@ class TrainerConfig:
         at_least(self, "trainer", 1, "accumulate", "keep")
         at_least(self, "trainer", 0, "max_minutes", "max_tokens", "batch_size", "patience")
         at_least(self, "trainer", 0, "max_bad_updates", "samples", "threads", "seed")
-        at_least(self, "trainer", 0, "logits_chunk")
+        at_least(self, "trainer", 0, "logits_chunk", "prefetch")
+        one_of(self, "trainer", "precision", ("fp32", "bf16"))
         one_of(self, "trainer", "progress", ("bar", "lines", "none"))
         if (self.batch_size == 0) == (self.max_tokens == 0):
             raise ConfigError(

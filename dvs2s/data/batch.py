@@ -48,6 +48,26 @@ class Batch:
         """Number of response tokens including EOS."""
         return int(self.response_lengths.sum())
 
+    def rows(self, chosen: slice) -> "Batch":
+        """Returns the batch of some of the pairs, padded as wide as this one."""
+        return Batch(
+            self.messages[chosen],
+            self.message_lengths[chosen],
+            self.responses[chosen],
+            self.response_lengths[chosen],
+            self.index[chosen],
+        )
+
+    def pinned(self) -> "Batch":
+        """Returns the batch in page-locked memory, from which a GPU copies while it computes."""
+        return Batch(
+            self.messages.pin_memory(),
+            self.message_lengths.pin_memory(),
+            self.responses.pin_memory(),
+            self.response_lengths.pin_memory(),
+            self.index.pin_memory(),
+        )
+
     def to(self, device: torch.device | str) -> "Batch":
         """Returns the batch on another device."""
         moved = Batch(

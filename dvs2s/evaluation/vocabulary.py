@@ -4,7 +4,7 @@ The static list is the obvious rival: the words with the lowest ids, since ids r
 words to the content words by falling frequency. For each pair it is as long as that pair's T.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -195,6 +195,13 @@ class VocabularyRecall:
         # Padding goes to an extra column that is cut off.
         membership.scatter_(-1, words.long().masked_fill(~real, self._num_words), True)
         self.update(gold, gold_mask, membership[:, : self._num_words])
+
+    def pool(self, total: Callable[[Tensor], Tensor]) -> None:
+        """Replaces the counts, (10,) int64, by ``total`` of them: sums over processes."""
+        own = [self._size, self._num_pairs, self._num_tokens, self._num_content]
+        counts = total(torch.tensor([*own, *self._dynamic, *self._static])).tolist()
+        self._size, self._num_pairs, self._num_tokens, self._num_content = counts[:4]
+        self._dynamic, self._static = counts[4:7], counts[7:]
 
     def result(self) -> VocabularyScores:
         """The scores of all that has been counted so far."""

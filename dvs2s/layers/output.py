@@ -1,5 +1,6 @@
 """The output layer: a row of weights and a bias for every word of the full vocabulary."""
 
+import torch
 from torch import Tensor, nn
 
 from dvs2s import ops
@@ -37,13 +38,9 @@ class Output(nn.Module):
             membership: (B, M, V) bool, True where a word is in the vocabulary.
             targets: (B, R) int64 words.
         """
+        hidden, weight, bias = _autocast(hidden, self.projection.weight, self.projection.bias)
         return ops.monte_carlo_cross_entropy(
-            hidden,
-            self.projection.weight,
-            self.projection.bias,
-            membership,
-            targets,
-            chunk=self.chunk,
+            hidden, weight, bias, membership, targets, chunk=self.chunk
         )
 
     def weighted_losses(self, hidden: Tensor, log_weights: Tensor, targets: Tensor) -> Tensor:
@@ -72,12 +69,20 @@ class Output(nn.Module):
             mask: (B, R) bool, True on words of the response.
             losses: (B, M, R) nats, as ``losses`` returned them.
         """
-        return ops.sample_gains(
-            hidden,
-            self.projection.weight,
-            self.projection.bias,
-            membership,
-            targets,
-            mask,
-            losses,
-        )
+        weight, bias = self.projection.weight, self.projection.bias
+        # differences of shares near one: never in bfloat16
+        with torch.autocast(hidden.device.type, enabled=False):
+            return ops.sample_gains(
+                hidden.to(weight.dtype), weight, bias, membership, targets, mask, losses
+            )
+
+
+def _autocast(hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the tensors in the type that autocast computes in; as they are outside of it.
+
+    Autocast knows torch's own operators only.
+    """
+    if not torch.is_autocast_enabled(hidden.device.type):
+        return hidden, weight, bias
+    dtype = torch.get_autocast_dtype(hidden.device.type)
+    return hidden.to(dtype), weight.to(dtype), bias.to(dtype)

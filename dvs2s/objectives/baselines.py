@@ -3,7 +3,9 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from dvs2s.objectives.observer import Observer
 
 BaselineKind = Literal["none", "running", "leave_one_out", "learned", "closed_form"]
 KINDS: tuple[BaselineKind, ...] = ("none", "running", "leave_one_out", "learned", "closed_form")
@@ -11,7 +13,7 @@ GUESSED = ("learned", "closed_form")
 """Kinds that subtract a guess, made for each pair before T is drawn."""
 
 
-class Baseline(nn.Module):
+class Baseline(Observer):
     """Turns the rewards of M sampled vocabularies into advantages.
 
     ``running`` is the paper's: a moving average of past rewards, here of the reward a word so
@@ -65,7 +67,8 @@ class Baseline(nn.Module):
             return rewards - (rewards.sum(1, keepdim=True) - rewards) / others
         advantages = rewards - self.value() * lengths[:, None]
         if self.training:  # after use: today's samples must not enter their own baseline
-            self._observe(rewards.mean(1).sum() / lengths.sum())
+            words = lengths.sum()
+            self.hear(rewards.mean(1).sum() / words, words)
         return advantages
 
     def value(self) -> Tensor:
@@ -73,7 +76,8 @@ class Baseline(nn.Module):
         weight = self.get_buffer("weight")
         return self.get_buffer("mean") / weight.clamp_min(1e-8)
 
-    def _observe(self, reward: Tensor) -> None:
-        mean, weight = self.get_buffer("mean"), self.get_buffer("weight")
-        mean.lerp_(reward.to(mean.dtype), 1 - self.momentum)
+    def move(self, mean: Tensor) -> None:
+        """Takes the mean reward a word of an update into the running mean."""
+        running, weight = self.get_buffer("mean"), self.get_buffer("weight")
+        running.lerp_(mean.to(running), 1 - self.momentum)
         weight.lerp_(torch.ones_like(weight), 1 - self.momentum)

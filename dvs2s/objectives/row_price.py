@@ -5,12 +5,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from dvs2s.objectives.observer import Observer
 
 PriceForm = Literal["logistic", "linear"]
 
 
-class RowPrice(nn.Module):
+class RowPrice(Observer):
     """A price μ on every word that the response does not hold.
 
     The bound alone has no taste for a small T (docs/model.md): smallness is asked for here.
@@ -63,12 +65,18 @@ class RowPrice(nn.Module):
         charged = F.softplus(logits) if self.form == "logistic" else logits.sigmoid()
         return self.price * (charged * ~gold).sum(1)
 
-    def observe(self, expected_size: Tensor) -> None:
+    def observe(self, expected_size: Tensor, rows: int = 1) -> None:
         """Moves the price towards the budget, in training only.
 
         Args:
             expected_size: scalar, mean E|T| of the batch, function words counted.
+            rows: pairs of the batch, its weight beside others of the same update.
         """
         if self.training and self.budget:
-            excess = (expected_size - self.budget) / self.budget
-            self.get_buffer("log_price").add_(self.rate * excess.clamp(-1, 1)).clamp_(-16, 4)
+            self.hear(expected_size, rows)
+
+    def move(self, mean: Tensor) -> None:
+        """Moves log μ by the share in which the mean E|T| of an update exceeds the budget."""
+        log_price = self.get_buffer("log_price")
+        excess = ((mean - self.budget) / self.budget).to(log_price)
+        log_price.add_(self.rate * excess.clamp(-1, 1)).clamp_(-16, 4)

@@ -59,7 +59,7 @@ def word_terms(
     cost = price(logits, gold[:, num_fixed:])
     expected = num_fixed + logits.detach().sigmoid().sum(1).mean()
     multiplier = price.price.clone()
-    price.observe(expected)
+    price.observe(expected, rows=len(batch))
     parts = {
         "positive": positive.detach().sum(),
         "negative": negative.detach().sum(),

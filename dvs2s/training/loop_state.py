@@ -1,10 +1,28 @@
 """Everything the loop itself changes, and its way into a checkpoint and back."""
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from dvs2s.errors import CheckpointError
 from dvs2s.training.update import UpdateResult
+
+Reason = Literal["finished", "early_stop", "interrupted", "time"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        update: updates made or skipped.
+        best_loss: lowest validation loss, None without validation.
+        reason: "finished" (max_updates), "early_stop" (patience), "interrupted" (a signal) or
+            "time" (max_minutes). Only an interrupted run has work left to resume.
+    """
+
+    update: int
+    best_loss: float | None
+    reason: Reason
 
 
 @dataclass

@@ -26,6 +26,15 @@ class Log(Protocol):
         """Notes values (and text) of ``update`` by name."""
 
 
+class Silence:
+    """A log of nothing, for the workers of a run that do not write."""
+
+    def log(
+        self, update: int, values: Mapping[str, float], text: Mapping[str, str] | None = None
+    ) -> None:
+        """Forgets them."""
+
+
 class Tracker:
     """Writes <run>/metrics.jsonl and <run>/tensorboard.
 

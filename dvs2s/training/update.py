@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from dvs2s.objectives.terms import LossTerms
+from dvs2s.parallel.replica import Replica
 
 
 class Batch(Protocol):
@@ -54,8 +54,11 @@ def run_update(
     optimizer: Optimizer,
     lr: float,
     clip_norm: float,
+    replica: Replica | None = None,
 ) -> UpdateResult:
     """Makes one update from the token-weighted mean of the batches' losses.
+
+    Several batches, and several workers, make the update that one large batch would make.
 
     When a loss or a gradient is not finite, parameters, optimiser and the objective's buffers
     stay as they were before the call.
@@ -66,6 +69,8 @@ def run_update(
         optimizer: over the objective's parameters.
         lr: learning rate of this update.
         clip_norm: the gradient's norm is cut to this; 0 leaves it.
+        replica: the objective in this worker; every worker gets the same batches and computes its
+            own rows. None where there is one worker.
 
     Raises:
         ValueError: the batches hold no target token.
@@ -73,36 +78,45 @@ def run_update(
     num_tokens = sum(batch.num_tokens for batch in batches)
     if num_tokens < 1:
         raise ValueError(f"batches must hold target tokens, got {num_tokens} in {len(batches)}")
+    replica = Replica(objective) if replica is None else replica
+    several = replica.group.size > 1 or len(batches) > 1
     before = _buffers(objective)
     optimizer.zero_grad(set_to_none=True)
-    result = _backward(objective, batches, num_tokens)
+    if several:
+        replica.hold()
+    result = _backward(replica, batches, num_tokens)
     if result.problem is None:
         result = _clip(objective, result, clip_norm)
     if result.problem is not None:
         _restore(before)
         optimizer.zero_grad(set_to_none=True)
-        return result
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
+    if several:
+        replica.release(made=result.problem is None)
+    if result.problem is None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
     return result
 
 
-def _backward(objective: nn.Module, batches: Sequence[Batch], num_tokens: int) -> UpdateResult:
-    device = next(objective.parameters()).device
-    loss = 0.0
-    parts: dict[str, float] = {}
-    for batch in batches:
-        weight = batch.num_tokens / num_tokens
-        terms: LossTerms = objective(batch.to(device))
-        batch_loss = float(terms.total.detach())
-        loss += batch_loss * weight
-        if not math.isfinite(batch_loss):
-            return UpdateResult(num_tokens, loss, problem=f"the loss is {batch_loss}")
-        torch.autograd.backward(terms.total * weight)
-        for name, value in terms.parts.items():
-            parts[name] = parts.get(name, 0.0) + float(value) * weight
-    return UpdateResult(num_tokens, loss, parts=parts)
+def _backward(replica: Replica, batches: Sequence[Batch], num_tokens: int) -> UpdateResult:
+    """Leaves the gradient of the batches, whole in every worker, whether it is finite or not."""
+    sums: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches, 1):
+        share = batch.num_tokens / num_tokens
+        outputs = replica.backward(batch, share, is_last=number == len(batches))
+        for name, value in outputs.items():
+            sums[name] = sums[name] + value if name in sums else value
+    # once for all: each value that is read makes the processor wait for the device
+    values = replica.group.total(torch.stack(list(sums.values())).cpu()).tolist()
+    parts = dict(zip(sums, values, strict=True))
+    loss = parts.pop("")
+    traffic = replica.exchange()
+    if traffic.dense:
+        parts["table_megabytes/sent"] = traffic.sent / 1e6
+        parts["table_megabytes/dense"] = traffic.dense / 1e6
+    problem = None if math.isfinite(loss) else f"the loss is {loss}"
+    return UpdateResult(num_tokens, loss, parts=parts, problem=problem)
 
 
 def _clip(objective: nn.Module, result: UpdateResult, clip_norm: float) -> UpdateResult:
