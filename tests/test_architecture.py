@@ -92,6 +92,20 @@ TIERS: tuple[dict[str, str], ...] = (
         "training.checkpoint": "errors training.files training.folders training.manifest"
         " training.optimizer_state training.tensors",
         "training.resume": "errors training.checkpoint",
+        "sweeps": "",
+        "sweeps.status": "errors training.files",
+        "sweeps.stopping": "training.signals",
+        "sweeps.plan": "errors training.files",
+        "sweeps.pruning": "errors sweeps.status",
+        "sweeps.study": "sweeps.status",
+        "sweeps.job": "errors sweeps.plan sweeps.status sweeps.stopping training.files"
+        " training.lock",
+        "sweeps.command": "errors sweeps.plan sweeps.status sweeps.stopping sweeps.study"
+        " training.lock",
+        "sweeps.summary": "errors sweeps.status training.checkpoint",
+        "sweeps.powerlaw": "",
+        "sweeps.scaling": "errors sweeps.powerlaw sweeps.summary",
+        "sweeps.plots": "errors sweeps.scaling sweeps.summary",
         "serving": "",
         "serving.options": "errors",
         "serving.schemas": "",
@@ -138,6 +152,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " data.readers data.tokenise text.tokenizer text.vocabulary",
         "data.loader": "data.batch data.buckets",
         "data.pairings": "data.loader text.specials",
+        "data.sample": "data.pairings",
+        "sweeps.watch": "config sweeps.pruning sweeps.stopping training.tracker",
         "layers.decoder": "layers.attention layers.encoder",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
@@ -197,7 +213,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
         " engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
-        " data.prepare"
+        " data.prepare data.sample training.lock"
         " objectives.* shortlists text.torchtext_adapter text.vocabulary training.schedule",
         "responder": "answer backends config data.batch decoding.search engine.engine"
         " layers.encoder model selection shortlists text.specials text.tokenizer text.vocabulary",
@@ -216,6 +232,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
+        "sweeps.measure": "build config data.batch data.corpus loading model responder sweeps.job"
+        " training.checkpoint training.loop",
         "annotation": "",
         "annotation.criteria": "",
         "annotation.agreement": "",
@@ -245,11 +263,15 @@ TIERS: tuple[dict[str, str], ...] = (
         "dvs2s": "answer loading responder",
         "cli": "",
         "cli.configs": "config errors serving.options",
-        "cli.entry": "errors paths",
+        "cli.entry": "errors paths sweeps.command sweeps.job sweeps.plan",
         "cli.output": "errors",
         "cli.runtime": "backends cli.configs devices engine.engine loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
-        "cli.train": "build cli.entry config data.corpus devices errors training.checkpoint"
+        "cli.sweep_options": "errors",
+        "cli.sweep": "cli.entry cli.output cli.sweep_options errors sweeps.plots sweeps.scaling"
+        " sweeps.summary",
+        "cli.train": "build cli.entry config data.corpus devices errors sweeps.job sweeps.measure"
+        " sweeps.watch training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"

@@ -1,7 +1,7 @@
 """Trains a model: ``python -m dvs2s.cli.train experiment=smalltalk``."""
 
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from dvs2s.build import (
     prepared_data,
     training_pairs,
 )
-from dvs2s.cli.entry import Interrupted, run
+from dvs2s.cli.entry import run
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import check_device, say_kernels
-from dvs2s.errors import CheckpointError
+from dvs2s.errors import CheckpointError, Interrupted
+from dvs2s.sweeps.job import Measured, current_place
+from dvs2s.sweeps.measure import measure_run
+from dvs2s.sweeps.watch import Watch
 from dvs2s.training.checkpoint import prepare_run, read_config
 from dvs2s.training.lock import RunLock
 from dvs2s.training.loop import Outcome, train
@@ -36,14 +39,15 @@ _FREE = {
     "trainer": {"run", "max_minutes", "keep", "progress", "resume", "threads", "device", "samples"},
     "data": {"root", "prepared", "workers"},
     "search": None,
+    "sweep": None,
 }
 
 
-def main(config: TrainConfig) -> float | None:
+def main(config: TrainConfig) -> float | Measured | None:
     """Trains until the end, or until a signal; continues a run that is already there.
 
     Returns:
-        the lowest validation loss, for Hydra's sweepers.
+        the lowest validation loss; in a sweep, what the job has measured.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -51,19 +55,29 @@ def main(config: TrainConfig) -> float | None:
     check_device(config.trainer.device, "trainer.device")
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    place = current_place()
+    if place is not None and not place.gives("trainer.run"):
+        config = replace(config, trainer=replace(config.trainer, run=str(place.folder)))
     run_dir = Path(config.trainer.run)
+    watch = None if place is None else Watch(config.sweep, place.sweep, run_dir)
     with RunLock(run_dir):
-        outcome = train_run(config, run_dir)
+        outcome = train_run(config, run_dir, watch)
     if outcome.reason == "interrupted":
         raise Interrupted(
             f"interrupted at update {outcome.update}, saved in {run_dir}: "
             f"the same command continues"
         )
-    return outcome.best_loss
+    return outcome.best_loss if place is None else measure_run(config, outcome)
 
 
-def train_run(config: TrainConfig, run_dir: Path) -> Outcome:
-    """Trains in ``run_dir``, whose lock the caller holds."""
+def train_run(config: TrainConfig, run_dir: Path, watch: Watch | None = None) -> Outcome:
+    """Trains in ``run_dir``, whose lock the caller holds.
+
+    Args:
+        config: the run's.
+        run_dir: its folder.
+        watch: ends a job of a sweep before its time; None for a run by itself.
+    """
     trainer = config.trainer
     data = prepared_data(config.data, progress=trainer.progress != "none")
     torch.manual_seed(trainer.seed)
@@ -94,8 +108,9 @@ def train_run(config: TrainConfig, run_dir: Path) -> Outcome:
             validate=validation,
             samples=validation.samples,
             save=saver,
-            tracker=tracker,
+            tracker=watch.over(tracker) if watch else tracker,
             state=state,
+            halt=watch.halt if watch else lambda: None,
         )
 
 

@@ -25,7 +25,7 @@ from dvs2s.training.signals import StopSignal
 from dvs2s.training.tracker import Log
 from dvs2s.training.update import Batch, UpdateResult, run_update
 
-Reason = Literal["finished", "early_stop", "interrupted", "time"]
+Reason = Literal["finished", "early_stop", "interrupted", "time", "pruned"]
 
 # Tells the seeds of validation from those of training.
 _TRAINING, _VALIDATION = 0, 1
@@ -59,7 +59,8 @@ class Outcome:
         update: updates made or skipped.
         best_loss: lowest validation loss, None without validation.
         reason: "finished" (max_updates), "early_stop" (patience), "interrupted" (a signal) or
-            "time" (max_minutes). Only an interrupted run has work left to resume.
+            "time" (max_minutes), or what ``halt`` said. Only an interrupted run has work left
+            to resume.
     """
 
     update: int
@@ -84,6 +85,7 @@ def train(
     samples: Callable[[], dict[str, str]] = dict,
     state: dict[str, Any] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    halt: Callable[[], Reason | None] = lambda: None,
 ) -> Outcome:
     """Trains ``objective`` and returns how that ended; the end is saved whatever it is.
 
@@ -107,6 +109,7 @@ def train(
         samples: returns texts by name, to be read beside a validation's values.
         state: what ``save`` got, to resume; None starts anew.
         clock: returns seconds.
+        halt: asked before each update; says why the run shall end here, None to go on.
 
     Raises:
         ValueError: the objective has no parameters, the batches end, or no "loss" comes back.
@@ -131,7 +134,7 @@ def train(
             if not stop.requested and run.validation_due():
                 run.validate_now()
                 continue
-            reason: Reason | None = "interrupted" if stop.requested else run.ending()
+            reason: Reason | None = "interrupted" if stop.requested else run.ending() or halt()
             if reason is not None:
                 run.save_changes()
                 progress.note(f"stopped at update {at.update}: {reason}")
