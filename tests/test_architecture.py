@@ -93,7 +93,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " training.optimizer_state training.tensors",
         "training.resume": "errors training.checkpoint",
         "sweeps": "",
-        "sweeps.status": "errors training.files",
+        "sweeps.status": "errors training.files training.lock",
         "sweeps.stopping": "training.signals",
         "sweeps.plan": "errors training.files",
         "sweeps.pruning": "errors sweeps.status",

@@ -1,6 +1,7 @@
 """A sweep from its command line to its exit code."""
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 
 from dvs2s.errors import ConfigError
 from dvs2s.sweeps.plan import Plan, open_sweep, overrides_in, plan_of
-from dvs2s.sweeps.status import JobStatus, jobs, write_status
+from dvs2s.sweeps.status import JobStatus, is_dead, jobs, write_status
 from dvs2s.sweeps.stopping import SweepStop, stop_wanted
 from dvs2s.sweeps.study import resume_study, study_options
 from dvs2s.training.lock import RunLock
@@ -27,6 +28,7 @@ DONE, FAILED, RESUME_ME = 0, 1, 75
 """Exit codes: every job is done; a job failed; stopped, the same command goes on."""
 
 _DIR, _EXCLUDED = "hydra.sweep.dir", "hydra.job.config.override_dirname.exclude_keys"
+_EXTRAS = {"joblib": "sweep", "optuna": "sweep", "submitit": "slurm", "ray": "ray"}
 _GRACE_SECONDS = 10.0
 _LOST = "its process died without a word (killed, or out of memory)"
 
@@ -91,12 +93,18 @@ def _hydra_options(config_name: str, overrides: list[str], config_dir: Path) -> 
         sweeper, launcher = (OmegaConf.to_container(node, resolve=True) for node in nodes)
     except HydraException as error:
         line = " ".join(str(error).split())
-        plugins = {"sweeper": "sweep", "joblib": "sweep", "submitit": "slurm", "ray": "ray"}
-        extras = [extra for word, extra in plugins.items() if f"hydra/{word}" in line]
-        extras = extras or [extra for word, extra in plugins.items() if word in line]
-        hint = f": pip install 'dvs2s[{extras[0]}]'" if extras else ""
-        raise ConfigError(f"{line}{hint}") from error
+        raise ConfigError(f"{line}{_missing_extra(line)}") from error
     return {"sweeper": sweeper, "launcher": launcher}
+
+
+def _missing_extra(line: str) -> str:
+    """Returns what to install for a launcher or sweeper that Hydra does not find."""
+    names = re.findall(r"Could not \w+ '?/?hydra/(?:launcher|sweeper)/?(\w*)", line)
+    for name in names:
+        for start, extra in _EXTRAS.items():
+            if name.startswith(start):
+                return f": pip install 'dvs2s[{extra}]'"
+    return ""
 
 
 def _launch_all(
@@ -138,12 +146,12 @@ def _launch_all(
 def _dead(folder: Path) -> dict[Path, JobStatus]:
     """Returns the jobs whose process is gone, after those of a broken pool had time to go."""
     end = time.monotonic() + _GRACE_SECONDS
-    while time.monotonic() < end:
-        running = [status for status in jobs(folder).values() if status.state == "running"]
-        if all(status.is_dead for status in running):
-            break
+    while True:
+        running = {at: s for at, s in jobs(folder).items() if s.state == "running"}
+        dead = {at: status for at, status in running.items() if is_dead(at, status)}
+        if len(dead) == len(running) or time.monotonic() > end:
+            return dead
         time.sleep(0.1)
-    return {at: status for at, status in jobs(folder).items() if status.is_dead}
 
 
 def _report(folder: Path, code: int) -> int:

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 
 from dvs2s.errors import Dvs2sError, Interrupted
 from dvs2s.sweeps.plan import command_of, owner
-from dvs2s.sweeps.status import TRACE, JobStatus, read_status, this_process, write_status
+from dvs2s.sweeps.status import LOCK, TRACE, JobStatus, read_status, this_process, write_status
 from dvs2s.sweeps.stopping import stop_wanted, want_stop
 from dvs2s.training.files import replace_file
 from dvs2s.training.lock import RunLock
@@ -81,7 +81,7 @@ def run_job(
         returns: names of the values to return.
     """
     try:
-        with RunLock(place.folder, name=".job.lock"):
+        with RunLock(place.folder, name=LOCK):
             status = _finish(place, task)
     except Dvs2sError as error:
         logger.error("%s: %s", place.folder, error)

@@ -62,9 +62,9 @@ def plan_of(arguments: list[str]) -> Plan:
     Raises:
         ConfigError: it sweeps over ``sweep`` itself.
     """
+    last = {o.get_key_element().lstrip("+"): o for o in overrides_in(arguments)}
     preset, swept, fixed = "", [], []
-    for override in overrides_in(arguments):
-        key = override.get_key_element().lstrip("+")
+    for key, override in sorted(last.items()):
         if key.startswith(_FREE):
             continue
         if override.is_sweep_override():
@@ -75,7 +75,7 @@ def plan_of(arguments: list[str]) -> Plan:
             preset = str(override.value())
         else:
             fixed.append(override.input_line or key)
-    return Plan(preset, tuple(sorted(swept)), tuple(sorted(fixed)))
+    return Plan(preset, tuple(swept), tuple(fixed))
 
 
 def open_sweep(folder: Path, plan: Plan) -> None:

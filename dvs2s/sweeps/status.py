@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dvs2s.errors import CheckpointError
+from dvs2s.errors import CheckpointError, Dvs2sError
 from dvs2s.training.files import replace_file, to_json
+from dvs2s.training.lock import RunLock
 
 FILE = "status.json"
 TRACE = "error.txt"
+LOCK = ".job.lock"
 STATES = ("running", "interrupted", "failed", "pruned", "finished")
 DONE = ("finished", "pruned")
 """States of a job that is not run again; a failed one is, by the next command."""
@@ -45,14 +47,6 @@ class JobStatus:
     def is_done(self) -> bool:
         """Whether it has its values."""
         return self.state in DONE
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether it says that it runs, and its process, one of this machine, is gone."""
-        if self.state != "running" or len(self.process) != 2:
-            return False
-        number, machine = self.process
-        return bool(machine == socket.gethostname()) and not _is_alive(int(number))
 
 
 def this_process() -> list[Any]:
@@ -104,11 +98,12 @@ def jobs(sweep: Path) -> dict[Path, JobStatus]:
     return found
 
 
-def _is_alive(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
+def is_dead(folder: Path, status: JobStatus) -> bool:
+    """Returns whether a job says that it runs, and no process of this machine does run it."""
+    if status.state != "running" or status.process[1:] != this_process()[1:]:
         return False
-    except PermissionError:
-        return True
-    return True
+    try:
+        with RunLock(folder, name=LOCK):
+            return True
+    except Dvs2sError:
+        return False

@@ -5,6 +5,7 @@ trial whose process was killed.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ def study_options(sweeper: Mapping[str, Any]) -> StudyOptions | None:
             "hydra.sweeper.study_name, as conf/sweep/optuna.yaml does"
         )
         return None
+    # Optuna 2.10 is written for SQLAlchemy 1.4, which says so at length
+    os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")
     seed = (sweeper.get("sampler") or {}).get("seed")
     return StudyOptions(str(storage), str(name), int(sweeper["n_trials"]), seed)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dvs2s.errors import CheckpointError, DataError
-from dvs2s.sweeps.status import JobStatus, jobs
+from dvs2s.sweeps.status import JobStatus, is_dead, jobs
 from dvs2s.training.checkpoint import resolve
 
 LOSS = "loss"
@@ -126,7 +126,7 @@ def _options(status: JobStatus) -> dict[str, str]:
 
 def _row(folder: Path, at: Path, status: JobStatus, options: tuple[str, ...]) -> dict[str, Any]:
     given = _options(status)
-    state = "killed" if status.is_dead else status.state
+    state = "killed" if is_dead(at, status) else status.state
     return {
         "job": str(at.relative_to(folder)),
         "state": state,
