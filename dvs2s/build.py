@@ -21,6 +21,7 @@ from dvs2s.data.options import PrepareOptions
 from dvs2s.data.pairings import SizedPairs, paired
 from dvs2s.data.prefetch import Prefetched
 from dvs2s.data.prepare import is_current, prepare
+from dvs2s.data.sample import Sample
 from dvs2s.errors import ConfigError
 from dvs2s.layers.topics import Topics
 from dvs2s.model import Dvs2sModel, ModelSizes
@@ -43,6 +44,7 @@ from dvs2s.text.torchtext_adapter import load_vectors
 from dvs2s.text.vocabulary import Vocabulary
 from dvs2s.topics import TopicOptions, topic_counts
 from dvs2s.training import schedule as schedules
+from dvs2s.training.lock import RunLock
 
 logger = logging.getLogger("dvs2s")
 
@@ -83,8 +85,11 @@ def prepared_data(data: DataConfig, *, progress: bool) -> PreparedData:
     """Returns the prepared form of the corpus, preparing it when it is missing or out of date."""
     folder, files, options = Path(data.prepared), sources(data), prepare_options(data)
     if not is_current(folder, files, options):
-        logger.info("preparing %s in %s", data.name, folder)
-        prepare(files, folder, options=options, progress=progress)
+        # the jobs of a sweep begin together, and one of them prepares for all
+        with RunLock(folder.parent, name=f".{folder.name}.lock", wait=True):
+            if not is_current(folder, files, options):
+                logger.info("preparing %s in %s", data.name, folder)
+                prepare(files, folder, options=options, progress=progress)
     return PreparedData.open(folder)
 
 
@@ -209,8 +214,11 @@ def _word_rules(options: ObjectiveConfig, data: PreparedData) -> tuple[Negatives
 
 
 def training_pairs(config: TrainConfig, data: PreparedData, split: str) -> SizedPairs:
-    """Returns a split's pairs as ``data.pairing`` reads them."""
-    return paired(data.split(split), config.data.pairing)  # type: ignore[arg-type]
+    """Returns a split's pairs as ``data.pairing`` reads them; of training ``data.fraction``."""
+    pairs = paired(data.split(split), config.data.pairing)  # type: ignore[arg-type]
+    if split != "train" or config.data.fraction == 1:
+        return pairs
+    return Sample(pairs, config.data.fraction, seed=config.trainer.seed)
 
 
 def loader(config: TrainConfig, corpus: SizedPairs, *, shuffle: bool = True) -> Loader:

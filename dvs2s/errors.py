@@ -4,7 +4,8 @@ Dvs2sError
  ├── ConfigError       an option that does not exist or is out of range
  ├── DataError         a corpus that cannot be read or prepared
  ├── VocabularyError   a vocabulary file that is damaged or does not fit
- └── CheckpointError   a checkpoint that is missing, damaged or of another vocabulary
+ ├── CheckpointError   a checkpoint that is missing, damaged or of another vocabulary
+ └── Interrupted       stopped by a signal, with the work saved
 """
 
 
@@ -26,3 +27,7 @@ class VocabularyError(Dvs2sError):
 
 class CheckpointError(Dvs2sError):
     """A checkpoint that is missing, damaged or of another vocabulary."""
+
+
+class Interrupted(Dvs2sError):
+    """The command was stopped by a signal and has saved its work."""

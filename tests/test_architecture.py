@@ -114,6 +114,20 @@ TIERS: tuple[dict[str, str], ...] = (
         "training.checkpoint": "errors training.files training.folders training.manifest"
         " training.optimizer_state training.tensors",
         "training.resume": "errors training.checkpoint",
+        "sweeps": "",
+        "sweeps.status": "errors training.files training.lock",
+        "sweeps.stopping": "training.signals",
+        "sweeps.plan": "errors training.files",
+        "sweeps.pruning": "errors sweeps.status",
+        "sweeps.study": "sweeps.status",
+        "sweeps.job": "errors sweeps.plan sweeps.status sweeps.stopping training.files"
+        " training.lock",
+        "sweeps.command": "errors sweeps.plan sweeps.status sweeps.stopping sweeps.study"
+        " training.lock",
+        "sweeps.summary": "errors sweeps.status training.checkpoint",
+        "sweeps.powerlaw": "",
+        "sweeps.scaling": "errors sweeps.powerlaw sweeps.summary",
+        "sweeps.plots": "errors sweeps.scaling sweeps.summary",
         "serving": "",
         "serving.options": "errors",
         "serving.schemas": "",
@@ -161,6 +175,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "data.loader": "data.batch data.buckets",
         "data.prefetch": "data.batch data.loader",
         "data.pairings": "data.loader text.specials",
+        "data.sample": "data.pairings",
+        "sweeps.watch": "config sweeps.pruning sweeps.stopping training.tracker",
         "layers.decoder": "layers.attention layers.encoder layers.topic_attention",
         "layers.word_predictor": "layers.encoder text.specials",
         "layers.output": "ops",
@@ -235,7 +251,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
         " engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
-        " data.prefetch data.prepare parallel.group parallel.replica"
+        " data.prefetch data.prepare parallel.group parallel.replica data.sample training.lock"
         " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
         " training.schedule",
         "responder": "answer backends config coverage.calibration data.batch decoding.search"
@@ -259,6 +275,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
+        "sweeps.measure": "build config data.batch data.corpus loading model responder sweeps.job"
+        " training.checkpoint training.loop",
         "annotation": "",
         "annotation.criteria": "",
         "annotation.agreement": "",
@@ -291,7 +309,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "dvs2s": "answer loading responder",
         "cli": "",
         "cli.configs": "config errors serving.options",
-        "cli.entry": "errors paths",
+        "cli.entry": "errors paths sweeps.command sweeps.job sweeps.plan",
         "cli.output": "errors",
         "cli.runtime": "backends build cli.configs data.corpus devices engine.engine errors loading"
         " responder",
@@ -300,8 +318,12 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.calibrate": "cli.configs cli.entry cli.output cli.runtime coverage.calibration"
         " coverage.corpus coverage.levels data.corpus devices loading responder",
         "cli.prepare": "build cli.configs cli.entry data.corpus data.prepare",
+        "cli.sweep_options": "errors",
+        "cli.sweep": "cli.entry cli.output cli.sweep_options errors sweeps.plots sweeps.scaling"
+        " sweeps.summary",
         "cli.train": "build cli.entry config data.corpus devices errors parallel.errors"
-        " parallel.group training.checkpoint"
+        " parallel.group sweeps.job sweeps.measure"
+        " sweeps.watch training.checkpoint"
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"

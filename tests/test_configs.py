@@ -9,6 +9,8 @@ from typing import Any
 import hydra
 import pytest
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from dvs2s.cli.annotate_options import AnnotateConfig
@@ -23,6 +25,7 @@ from dvs2s.cli.configs import (
     ServeConfig,
 )
 from dvs2s.cli.entry import as_schema, suggest
+from dvs2s.cli.sweep_options import SummaryConfig
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.config import TrainConfig
 from dvs2s.errors import ConfigError
@@ -41,6 +44,7 @@ SCHEMAS: dict[str, type] = {
     "calibrate": CalibrateConfig,
     "lens": LensConfig,
     "bench": BenchConfig,
+    "summary": SummaryConfig,
 }
 GROUPS = {
     "train": ("data", "model", "objective", "optim", "search", "trainer"),
@@ -59,6 +63,8 @@ def choices(group: str) -> list[str]:
 
 
 EXPERIMENTS = choices("experiment")
+SWEEPS = choices("sweep")
+LAUNCHERS = {"slurm": "hydra_submitit_launcher", "cluster_ray": "hydra_ray_launcher"}
 EVERY_CHOICE = [(n, g, c) for n, groups in GROUPS.items() for g in groups for c in choices(g)]
 
 
@@ -107,6 +113,8 @@ def values(composed: Any, names: Any) -> dict[str, Any]:
 def test_no_file_is_left_out() -> None:
     covered = {f"{group}/{choice}" for _, group, choice in EVERY_CHOICE}
     covered |= {f"experiment/{name}" for name in EXPERIMENTS} | SCHEMAS.keys() | {"no_output"}
+    covered |= {f"sweep/{name}" for name in SWEEPS}
+    covered |= {f"hydra/launcher/{name}" for name in LAUNCHERS}
     actual = {str(path.relative_to(CONF).with_suffix("")) for path in CONF.rglob("*.yaml")}
     assert actual == covered
 
@@ -141,7 +149,49 @@ def test_every_objective_runs_in_every_experiment(experiment: str, objective: st
     assert (config.search.vocabulary == "full") == (objective in ("s2sa", "cvae", "ta_s2s"))
 
 
+def composed_sweep(*overrides: str) -> Any:
+    """A sweep as Hydra composes it, its own node included."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return loader.load_configuration("train", list(overrides), RunMode.MULTIRUN)
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_sweep_becomes_jobs(sweep: str) -> None:
+    if sweep == "optuna":
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs dvs2s[sweep]")
+    composed = composed_sweep(f"sweep={sweep}", "hydra.sweep.dir=here")
+    expected = leaves(CONF / "sweep" / f"{sweep}.yaml", "")
+    searched = "hydra.sweeper.params."
+    plain = {name: value for name, value in expected.items() if not name.startswith(searched)}
+    assert values(composed, plain) == plain
+    params = OmegaConf.to_container(composed.hydra.sweeper.params)
+    assert isinstance(params, dict)
+    assert {f"{searched}{name}": value for name, value in params.items()} == {
+        name: value for name, value in expected.items() if name not in plain
+    }
+    # each searched option exists, and the first value of each makes a valid configuration
+    suggest("train", [f"sweep={sweep}", *(f"{name}=0" for name in params if "." in name)])
+    first = [f"{n}={str(v).split(',')[0]}" for n, v in params.items() if "(" not in str(v)]
+    config = as_schema(compose("train", f"sweep={sweep}", *first), TrainConfig)
+    assert "${" not in str(asdict(config))
+
+
+@pytest.mark.parametrize(("launcher", "plugin"), LAUNCHERS.items())
+def test_every_launcher_takes_effect(launcher: str, plugin: str) -> None:
+    pytest.importorskip(f"hydra_plugins.{plugin}", reason=f"the plugin {plugin} is not installed")
+    composed = composed_sweep("sweep=vocabulary", f"hydra/launcher={launcher}")
+    expected = leaves(CONF / "hydra" / "launcher" / f"{launcher}.yaml", "hydra.launcher")
+    assert values(composed, expected) == expected
+    assert plugin in composed.hydra.launcher._target_
+
+
 OUT_OF_RANGE = [
+    ("data.fraction", 0.0, "above 0 and at most 1"),
+    ("data.fraction", 1.5, "above 0 and at most 1"),
+    ("sweep.prune", "best", "one of none, median"),
+    ("sweep.prune_startup", 0, "at least 1"),
+    ("sweep.decode_messages", 0, "at least 1"),
     ("data.format", "csv", "one of tsv, jsonl"),
     ("data.tokenizer", "bpe", "one of basic_english"),
     ("data.context_turns", 0, "at least 1"),
@@ -258,6 +308,8 @@ def test_a_value_out_of_range_names_option_value_and_range(
         ("generate", "precision", "int4"),
         ("bench", "preset", "huge"),
         ("bench", "threads", 0),
+        ("summary", "scaling", "maybe"),
+        ("summary", "resamples", 0),
     ],
 )
 def test_the_other_commands_check_their_options_too(name: str, option: str, value: Any) -> None:

@@ -5,7 +5,7 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -16,8 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from dvs2s.errors import ConfigError, Dvs2sError
+from dvs2s.errors import ConfigError, Dvs2sError, Interrupted
 from dvs2s.paths import config_folder
+from dvs2s.sweeps.command import run_sweep
+from dvs2s.sweeps.job import current_place, run_job
+from dvs2s.sweeps.plan import is_sweep
 
 Schema = TypeVar("Schema")
 
@@ -25,14 +28,11 @@ RESUME_ME = 75
 """Exit code of a run that was interrupted, saved its state and can be started again."""
 
 
-class Interrupted(Dvs2sError):
-    """The command was stopped by a signal and has saved its work."""
-
-
 def run(config_name: str, schema: type[Schema], function: Callable[[Schema], Any]) -> None:
     """Runs a command: never returns normally after an error.
 
-    Exit codes: 0 done, 2 wrong option or input, 75 interrupted and resumable, 130 interrupted.
+    Exit codes: 0 done, 2 wrong option or input, 75 interrupted and resumable, 130 interrupted;
+    of a sweep also 1, a job failed.
 
     Args:
         config_name: of the primary file in ``conf/``, without ``.yaml``.
@@ -50,14 +50,41 @@ def run(config_name: str, schema: type[Schema], function: Callable[[Schema], Any
         logging.getLogger("dvs2s").setLevel(logging.INFO)
         return function(as_schema(composed, schema))
 
-    hydra_main = hydra.main(
-        version_base="1.3", config_path=str(config_folder()), config_name=config_name
-    )
     try:
-        hydra_main(_explained(task))()
+        if is_sweep(sys.argv[1:]):
+            sys.exit(_sweep(config_name, task))
+        _hydra(config_name, _explained(task))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _hydra(config_name: str, task: Callable[[DictConfig], Any]) -> None:
+    """Runs Hydra with the command line that ``sys.argv`` holds."""
+    decorate = hydra.main(
+        version_base="1.3", config_path=str(config_folder()), config_name=config_name
+    )
+    decorate(task)()
+
+
+def _sweep(config_name: str, task: Callable[[DictConfig], Any]) -> int:
+    """Runs a sweep's jobs, each guarded from the others, and returns the exit code."""
+    program = sys.argv[0]
+
+    def job(composed: DictConfig) -> Any:
+        place = current_place()
+        assert place is not None
+        return run_job(place, lambda: task(composed), list(composed.sweep.returns))
+
+    def launch(arguments: list[str]) -> None:
+        sys.argv = [program, *arguments]
+        _hydra(config_name, job)
+
+    logging.getLogger("dvs2s").setLevel(logging.INFO)
+    try:
+        return run_sweep(config_name, sys.argv[1:], config_folder(), launch)
+    except (Dvs2sError, ValueError) as error:
+        fail(error)
 
 
 def as_schema(composed: DictConfig, schema: type[Schema]) -> Schema:
@@ -145,7 +172,7 @@ def _explained(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]
     return wrapper
 
 
-def fail(error: Exception) -> None:
+def fail(error: Exception) -> NoReturn:
     """Prints the error in one line and exits with 2."""
     print(f"error: {error}", file=sys.stderr)
     sys.exit(2)

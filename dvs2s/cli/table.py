@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from dvs2s import topics
 from dvs2s.build import prepared_data
-from dvs2s.cli.entry import Interrupted, run
+from dvs2s.cli.entry import run
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.cli.table_plan import Plan, make_plan
 from dvs2s.cli.table_yardstick import file_digest, vectors_path, yardstick
 from dvs2s.cli.train import changed, saved_config, train_run
 from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import check_device
-from dvs2s.errors import CheckpointError, ConfigError
+from dvs2s.errors import CheckpointError, ConfigError, Interrupted
 from dvs2s.evaluation.vectors import check_gensim
 from dvs2s.table.decode import Stopped
 from dvs2s.table.measure import measure_rows

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import closing, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ from dvs2s.build import (
     prepared_data,
     training_pairs,
 )
-from dvs2s.cli.entry import Interrupted, run
+from dvs2s.cli.entry import run
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import check_device, say_kernels
-from dvs2s.errors import CheckpointError
+from dvs2s.errors import CheckpointError, Interrupted
 from dvs2s.parallel.errors import WorkerLostError
 from dvs2s.parallel.group import SOLO, Group, open_group, own_device
+from dvs2s.sweeps.job import Measured, current_place
+from dvs2s.sweeps.measure import measure_run
+from dvs2s.sweeps.watch import Watch
 from dvs2s.training.checkpoint import prepare_run, read_config
 from dvs2s.training.lock import RunLock
 from dvs2s.training.loop import Outcome, train
@@ -41,14 +44,15 @@ _FREE = {
     | {"prefetch"},
     "data": {"root", "prepared", "workers"},
     "search": None,
+    "sweep": None,
 }
 
 
-def main(config: TrainConfig) -> float | None:
+def main(config: TrainConfig) -> float | Measured | None:
     """Trains until the end, or until a signal; continues a run that is already there.
 
     Returns:
-        the lowest validation loss, for Hydra's sweepers.
+        the lowest validation loss; in a sweep, what the job has measured.
 
     Raises:
         Interrupted: a signal came; the state is saved.
@@ -57,13 +61,17 @@ def main(config: TrainConfig) -> float | None:
     check_device(config.trainer.device, "trainer.device")
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    place = current_place()
+    if place is not None and not place.gives("trainer.run"):
+        config = replace(config, trainer=replace(config.trainer, run=str(place.folder)))
     run_dir = Path(config.trainer.run)
     try:
         with open_group(config.trainer.device) as group:
             if not group.is_first:
                 logger.setLevel(logging.WARNING)
-            with RunLock(run_dir) if group.is_first else nullcontext():
-                outcome = train_run(config, run_dir, group)
+            watch = None if place is None else Watch(config.sweep, place.sweep, run_dir)
+    with RunLock(run_dir) if group.is_first else nullcontext():
+                outcome = train_run(config, run_dir, group, watch)
     except WorkerLostError as error:
         raise Interrupted(str(error)) from error
     if outcome.reason == "interrupted":
@@ -71,11 +79,17 @@ def main(config: TrainConfig) -> float | None:
             f"interrupted at update {outcome.update}, saved in {run_dir}: "
             f"the same command continues"
         )
-    return outcome.best_loss
+    return outcome.best_loss if place is None else measure_run(config, outcome)
 
 
-def train_run(config: TrainConfig, run_dir: Path, group: Group = SOLO) -> Outcome:
-    """Trains in ``run_dir``, whose lock the caller, or the first of its group, holds."""
+def train_run(config: TrainConfig, run_dir: Path, group: Group = SOLO, watch: Watch | None = None) -> Outcome:
+    """Trains in ``run_dir``, whose lock the caller, or the first of its group, holds.
+
+    Args:
+        config: the run's.
+        run_dir: its folder.
+        watch: ends a job of a sweep before its time; None for a run by itself.
+    """
     trainer = config.trainer
     data, folder = _corpus_and_checkpoint(config, run_dir, group)
     torch.manual_seed(trainer.seed)
@@ -107,8 +121,9 @@ def train_run(config: TrainConfig, run_dir: Path, group: Group = SOLO) -> Outcom
             validate=validation,
             samples=validation.samples,
             save=saver if group.is_first else _save_nothing,
-            tracker=tracker,
+            tracker=watch.over(tracker) if watch else tracker,
             state=state,
+            halt=watch.halt if watch else lambda: None,
         )
 
 

@@ -9,6 +9,7 @@ from dvs2s.config.model import ModelConfig
 from dvs2s.config.objective import PLAIN, NegativesConfig, ObjectiveConfig
 from dvs2s.config.optim import OptimConfig
 from dvs2s.config.search import SHORTLISTS, SearchConfig
+from dvs2s.config.sweep import SweepConfig
 from dvs2s.config.train import TrainConfig
 from dvs2s.config.trainer import TrainerConfig
 
@@ -21,6 +22,7 @@ __all__ = [
     "OptimConfig",
     "SHORTLISTS",
     "SearchConfig",
+    "SweepConfig",
     "TrainerConfig",
     "TrainConfig",
 ]

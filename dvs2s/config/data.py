@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from dvs2s.config.checks import at_least, one_of
+from dvs2s.errors import ConfigError
 
 
 @dataclass
@@ -28,6 +29,7 @@ class DataConfig:
     drop_train_duplicates: bool = True
     workers: int = 0
     vectors: str = ""
+    fraction: float = 1.0
 
     def __post_init__(self) -> None:
         one_of(self, "data", "format", ("tsv", "jsonl", "dailydialog", "cornell", "smalltalk"))
@@ -37,3 +39,5 @@ class DataConfig:
         at_least(self, "data", 1, "max_response_tokens")
         at_least(self, "data", 6, "vocabulary_size")
         at_least(self, "data", 0, "workers", "max_malformed_share")
+        if not 0 < self.fraction <= 1:
+            raise ConfigError(f"data.fraction must be above 0 and at most 1, got {self.fraction:g}")

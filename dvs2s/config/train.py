@@ -7,6 +7,7 @@ from dvs2s.config.model import ModelConfig
 from dvs2s.config.objective import PLAIN, ObjectiveConfig
 from dvs2s.config.optim import OptimConfig
 from dvs2s.config.search import SHORTLISTS, SearchConfig
+from dvs2s.config.sweep import SweepConfig
 from dvs2s.config.trainer import TrainerConfig
 from dvs2s.errors import ConfigError
 
@@ -21,6 +22,7 @@ class TrainConfig:
     optim: OptimConfig = field(default_factory=OptimConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
         cosine = self.optim.kind == "adamw" and self.optim.decay == "cosine"

@@ -171,8 +171,10 @@ class Loader:
 
     def _make(self, indices: Indices) -> Batch:
         numbers = indices.tolist()
+        # a sample of a corpus says which pairs of the corpus its own are
+        origins = getattr(self._corpus, "origins", None)
         return make_batch(
             [self._corpus.message(i) for i in numbers],
             [self._corpus.response(i) for i in numbers],
-            indices,
+            indices if origins is None else origins[indices],
         )

@@ -16,10 +16,12 @@ class RunLock:
 
     Args:
         run_dir: the run's folder; made where missing.
+        name: of the file, where a folder needs several locks.
+        wait: for another process to give the lock back, in place of an error.
     """
 
-    def __init__(self, run_dir: Path) -> None:
-        self._run_dir = Path(run_dir)
+    def __init__(self, run_dir: Path, *, name: str = ".lock", wait: bool = False) -> None:
+        self._run_dir, self._name, self._wait = Path(run_dir), name, wait
         self._descriptor: int | None = None
 
     def __enter__(self) -> "RunLock":
@@ -29,9 +31,9 @@ class RunLock:
             Dvs2sError: another process has it; the message names that process.
         """
         self._run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(self._run_dir / self._name, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
         except OSError as error:
             owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)

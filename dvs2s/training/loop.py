@@ -23,7 +23,100 @@ from dvs2s.training.schedule import Schedule
 from dvs2s.training.signals import StopSignal
 from dvs2s.training.tracker import Log
 
+<<<<<<< ours
 __all__ = ["DivergenceError", "Outcome", "train"]
+||||||| base
+Reason = Literal["finished", "early_stop", "interrupted", "time"]
+
+# Tells the seeds of validation from those of training.
+_TRAINING, _VALIDATION = 0, 1
+
+
+class Batches(Protocol):
+    """An endless source of batches that knows its place."""
+
+    def __next__(self) -> Batch:
+        """Returns the next batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the place in plain JSON types."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to a place that ``state_dict`` returned."""
+
+
+class Save(Protocol):
+    """Writes a checkpoint of the objective, the optimiser and the loop's ``state``."""
+
+    def __call__(self, update: int, state: dict[str, Any], *, is_best: bool) -> object:
+        """Returns when the checkpoint is safe."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        update: updates made or skipped.
+        best_loss: lowest validation loss, None without validation.
+        reason: "finished" (max_updates), "early_stop" (patience), "interrupted" (a signal) or
+            "time" (max_minutes). Only an interrupted run has work left to resume.
+    """
+
+    update: int
+    best_loss: float | None
+    reason: Reason
+
+
+class DivergenceError(Dvs2sError):
+    """Too many updates in a row had a loss or a gradient that is not finite."""
+=======
+Reason = Literal["finished", "early_stop", "interrupted", "time", "pruned"]
+
+# Tells the seeds of validation from those of training.
+_TRAINING, _VALIDATION = 0, 1
+
+
+class Batches(Protocol):
+    """An endless source of batches that knows its place."""
+
+    def __next__(self) -> Batch:
+        """Returns the next batch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the place in plain JSON types."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to a place that ``state_dict`` returned."""
+
+
+class Save(Protocol):
+    """Writes a checkpoint of the objective, the optimiser and the loop's ``state``."""
+
+    def __call__(self, update: int, state: dict[str, Any], *, is_best: bool) -> object:
+        """Returns when the checkpoint is safe."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Args:
+        update: updates made or skipped.
+        best_loss: lowest validation loss, None without validation.
+        reason: "finished" (max_updates), "early_stop" (patience), "interrupted" (a signal) or
+            "time" (max_minutes), or what ``halt`` said. Only an interrupted run has work left
+            to resume.
+    """
+
+    update: int
+    best_loss: float | None
+    reason: Reason
+
+
+class DivergenceError(Dvs2sError):
+    """Too many updates in a row had a loss or a gradient that is not finite."""
+>>>>>>> theirs
 
 
 def train(
@@ -39,6 +132,7 @@ def train(
     samples: Callable[[], dict[str, str]] = dict,
     state: dict[str, Any] | None = None,
     clock: Callable[[], float] = time.monotonic,
+    halt: Callable[[], Reason | None] = lambda: None,
 ) -> Outcome:
     """Trains ``objective`` and returns how that ended; the end is saved whatever it is.
 
@@ -64,6 +158,7 @@ def train(
         samples: returns texts by name, to be read beside a validation's values.
         state: what ``save`` got, to resume; None starts anew.
         clock: returns seconds.
+        halt: asked before each update; says why the run shall end here, None to go on.
 
     Raises:
         ValueError: the objective has no parameters, the batches end, or no "loss" comes back.
@@ -86,7 +181,7 @@ def train(
         while True:
             # A stop comes before a validation that is due: that may last longer than the
             # grace period, and a resumed run begins with it.
-            reason = run.ending(is_stopped=stop.requested)
+            reason = run.ending(is_stopped=stop.requested) or halt()
             if reason is not None:
                 run.save_changes()
                 progress.note(f"stopped at update {at.update}: {reason}")

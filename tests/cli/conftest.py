@@ -14,7 +14,18 @@ import pytest
 import torch
 from hydra.core.config_store import ConfigStore
 
-from dvs2s.cli import annotate, calibrate, chat, evaluate, generate, lens, prepare, table, train
+from dvs2s.cli import (
+    annotate,
+    calibrate,
+    chat,
+    evaluate,
+    generate,
+    lens,
+    prepare,
+    sweep,
+    table,
+    train,
+)
 from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import (
     CalibrateConfig,
@@ -25,6 +36,7 @@ from dvs2s.cli.configs import (
     PrepareConfig,
 )
 from dvs2s.cli.entry import as_schema, run
+from dvs2s.cli.sweep_options import SummaryConfig
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.config import TrainConfig
 from dvs2s.data.synthetic import make_task, write_tsv
@@ -45,6 +57,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "lens": (LensConfig, lens.main),
     "table": (TableConfig, table.main),
     "annotate": (AnnotateConfig, annotate.main),
+    "summary": (SummaryConfig, sweep.main),
 }
 # 54 words, 26 of them special or function words; a bigger corpus would teach the tests nothing.
 TINY = (
