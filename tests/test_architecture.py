@@ -188,7 +188,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "engine.engine": "decoding.options engine.results engine.session engine.weights"
         " engine.words model ops.extension",
         "backends": "config data.batch decoding.search decoding.session engine.engine"
-        " engine.results engine.words layers.encoder model selection",
+        " engine.results engine.session engine.words layers.encoder model selection",
     },
     {  # 4: options become objects; text in, text out
         "bench.presets": "model",
@@ -208,11 +208,17 @@ TIERS: tuple[dict[str, str], ...] = (
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms selection"
         " text.specials text.tokenizer",
+        "serving.report": "decoding.protocol responder serving.pieces text.specials",
+        "serving.wordlists": "responder text.specials",
         "serving.generation": "config decoding.protocol decoding.search decoding.session"
-        " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
-        "serving.worker": "config devices errors loading model ops.extension responder"
-        " serving.generation"
-        " serving.schedule serving.wire",
+        " dynamic_vocab responder serving.bias serving.pieces serving.report serving.wire"
+        " serving.wordlists text.specials",
+        "serving.running": "backends engine.results responder serving.pieces serving.report"
+        " serving.schedule serving.wire serving.wordlists text.specials",
+        "serving.models": "backends devices engine.engine loading model ops.extension responder"
+        " serving.wire",
+        "serving.worker": "backends config errors responder serving.generation serving.models"
+        " serving.running serving.schedule serving.wire",
         "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
