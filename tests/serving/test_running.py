@@ -107,6 +107,21 @@ def test_a_reply_is_the_same_bit_for_bit_whatever_else_is_served(
         assert told(batch.events[one.id]) == told(expected)
 
 
+def test_no_reply_of_a_thousand_holds_another_messages_words(bot: Responder) -> None:
+    chance, greedy = random.Random(7), asdict(bot.search_config(**SEARCHES[0]))
+    content = bot.vocabulary.words[bot.vocabulary.num_fixed :]
+    texts = [f"the {' and '.join(chance.sample(content, 3))} ?" for _ in range(1000)]
+    jobs = [Job(i, "tiny", (text,), greedy, lens=3) for i, text in enumerate(texts)]
+    together, alone = Batch(bot), Batch(bot)
+    for first in range(0, 1000, 50):
+        together.join(*jobs[first : first + 50])
+        together.batch.step()
+    together.finish()
+    for one in jobs:
+        alone.join(one)
+        assert told(together.events[one.id]) == told(alone.finish()[one.id])
+
+
 @pytest.mark.parametrize("search", SEARCHES, ids=str)
 def test_it_says_what_the_plain_search_says(bot: Responder, search: dict[str, Any]) -> None:
     batch, plain = Batch(bot), []
