@@ -17,6 +17,7 @@ from dvs2s.decoding.session import Session
 from dvs2s.engine.engine import Engine, Precision, why_unavailable
 from dvs2s.engine.results import Decoded
 from dvs2s.engine.session import UNKNOWN_KINDS
+from dvs2s.engine.session import EngineSession
 from dvs2s.engine.words import Words
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel
@@ -146,6 +147,10 @@ class EngineBackend:
             odds = torch.full((certain,), float("inf"))
             found = [Decoded(one.replies, one.words, odds) for one in found]
         return found, seconds
+
+    def session(self) -> EngineSession:
+        """Returns a running batch that messages may join and leave."""
+        return self._engine.session()
 
     def words(self, config: SearchConfig, limits: Limits) -> Words:
         """Returns how the engine is to choose T."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply, WordsOnDemand
-from dvs2s.backends import EngineChoice, Limits, choose_backend
+from dvs2s.backends import Backend, EngineChoice, Limits, choose_backend
 from dvs2s.config import PLAIN, SHORTLISTS, SearchConfig, TrainConfig
 from dvs2s.coverage.calibration import Calibration
 from dvs2s.data.batch import Batch, make_batch
@@ -82,6 +82,11 @@ class Responder:
             choice=engine,
             precision=precision,
         )
+
+    @property
+    def backend(self) -> Backend:
+        """What decodes."""
+        return self._backend
 
     @property
     def has_word_predictor(self) -> bool:

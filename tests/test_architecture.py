@@ -267,11 +267,17 @@ TIERS: tuple[dict[str, str], ...] = (
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms"
         " parallel.group parallel.replica selection"
         " text.specials text.tokenizer",
+        "serving.report": "decoding.protocol responder serving.pieces text.specials",
+        "serving.wordlists": "responder text.specials",
         "serving.generation": "config decoding.protocol decoding.search decoding.session"
-        " dynamic_vocab responder serving.bias serving.pieces serving.wire text.specials",
-        "serving.worker": "config devices errors loading model ops.extension responder"
-        " serving.generation"
-        " serving.schedule serving.wire",
+        " dynamic_vocab responder serving.bias serving.pieces serving.report serving.wire"
+        " serving.wordlists text.specials",
+        "serving.running": "backends engine.results responder serving.pieces serving.report"
+        " serving.schedule serving.wire serving.wordlists text.specials",
+        "serving.models": "backends devices engine.engine loading model ops.extension responder"
+        " serving.wire",
+        "serving.worker": "backends config errors responder serving.generation serving.models"
+        " serving.running serving.schedule serving.wire",
         "reranking": "answer data.batch decoding.mmi responder text.specials",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",

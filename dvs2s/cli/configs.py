@@ -217,10 +217,10 @@ class ServeConfig(CheckpointConfig):
         super().__post_init__()
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port must lie in 0..65535 (0 is any free one), got {self.port}")
-        if self.precision == "int8" or self.engine == "compiled":
+        if self.precision == "int8" and (self.engine == "plain" or self.device != "cpu"):
             raise ConfigError(
-                f"the server answers word by word with the plain search, in fp32 or bf16, got "
-                f"engine={self.engine} precision={self.precision}: leave engine=auto"
+                f"precision=int8 is the compiled engine's, on the CPU, got engine={self.engine} "
+                f"device={self.device}: take precision=fp32 or bf16"
             )
 
 

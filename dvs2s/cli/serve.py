@@ -117,6 +117,7 @@ def engine_settings(config: ServeConfig) -> dict[str, Any]:
         "models": models,
         "device": config.device,
         "threads": config.threads,
+        "engine": config.engine,
         "precision": config.precision,
         "search": config.search.given(),
     }

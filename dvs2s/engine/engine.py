@@ -28,7 +28,7 @@ def why_unavailable() -> str:
     found = load()
     if found.why_not:
         return found.why_not
-    if not hasattr(torch.ops.dvs2s, "engine_new"):
+    if not hasattr(torch.ops.dvs2s, "engine_words"):
         return "the compiled extension is older than the engine: build it again"
     return ""
 

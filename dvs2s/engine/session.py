@@ -136,6 +136,22 @@ class EngineSession:
         except RuntimeError as error:
             raise ValueError(str(error).splitlines()[0]) from error
 
+    def words(self, request: int) -> tuple[list[int], Tensor]:
+        """Returns T of a request that was not taken yet, known as soon as it was added.
+
+        Returns:
+            ids, rising, and the logits of β of T's content words, (n,) float32; empty where they
+            were neither needed nor wanted.
+
+        Raises:
+            ValueError: there is no such request in the batch.
+        """
+        try:
+            ids, log_odds = torch.ops.dvs2s.engine_words(self._handle, request, _LIKE)
+        except RuntimeError as error:
+            raise ValueError(str(error).splitlines()[0]) from error
+        return ids.tolist(), log_odds
+
     def seconds(self) -> dict[str, float]:
         """Returns the seconds so far of encoding, prediction, selection and search."""
         figures = torch.ops.dvs2s.engine_figures(self._handle, _LIKE).tolist()

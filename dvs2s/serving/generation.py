@@ -1,4 +1,4 @@
-"""A few messages answered together, word by word, with what is known told as soon as it is."""
+"""A few messages answered together by the plain search, word by word."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +14,11 @@ from dvs2s.decoding.session import Session
 from dvs2s.dynamic_vocab import DynamicVocab
 from dvs2s.responder import Responder
 from dvs2s.serving.bias import Biased, slot_bias
-from dvs2s.serving.pieces import Pieces, cut
+from dvs2s.serving.pieces import Pieces
+from dvs2s.serving.report import Report
 from dvs2s.serving.wire import Event, Job
-from dvs2s.text.specials import EOS, SPECIALS
+from dvs2s.serving.wordlists import word_table
+from dvs2s.text.specials import EOS
 
 Emit = Callable[[Event], None]
 
@@ -32,6 +34,7 @@ class Generation:
         jobs: at least one.
         emit: is given the events, as soon as they are known.
         is_cancelled: whether nobody waits for a job any more; asked before every word.
+        between: is called before every word, once for all.
     """
 
     def __init__(
@@ -42,12 +45,14 @@ class Generation:
         *,
         emit: Emit,
         is_cancelled: Callable[[int], bool],
+        between: Callable[[], None] = lambda: None,
     ) -> None:
         self._bot, self._config, self._jobs = responder, config, list(jobs)
-        self._emit, self._is_cancelled = emit, is_cancelled
+        self._emit, self._is_cancelled, self._between = emit, is_cancelled, between
+        self._report = Report(responder)
         self._pieces = [Pieces(responder.detokenize, job.stop) for job in jobs]
         self._rows: list[list[int]] = []
-        self._beta = torch.empty(0)
+        self._betas: list[Tensor] = []
         self._prompts: list[int] = []
         self._seconds: dict[str, float] = {}
 
@@ -65,7 +70,7 @@ class Generation:
             "select", lambda: bot.selector(config, log_odds, batch.messages, allowed)
         )
         self._rows = [vocab.row(index) for index in range(len(self._jobs))]
-        self._beta = log_odds.sigmoid().cpu()
+        self._betas = self._betas_of(log_odds)
         self._tell_words()
         session = Session(bot.model, encoded, vocab, forbidden=None)
         session.allowed &= ~self._forbidden().gather(1, vocab.ids)
@@ -86,14 +91,20 @@ class Generation:
         self._seconds[stage] = time.perf_counter() - start
         return result
 
+    def _betas_of(self, log_odds: Tensor) -> list[Tensor]:
+        """Returns β of each row's content words."""
+        fixed = self._bot.vocabulary.num_fixed
+        betas = log_odds.sigmoid().cpu()
+        return [
+            beta[torch.tensor(row[fixed:], dtype=torch.int64) - fixed]
+            for beta, row in zip(betas, self._rows, strict=True)
+        ]
+
     def _words(self, word_lists: Sequence[Sequence[str]]) -> Tensor:
         """Returns (B, V) bool, True on each row's words."""
-        chosen = torch.zeros(len(word_lists), len(self._bot.vocabulary), dtype=torch.bool)
-        for row, words in enumerate(word_lists):
-            for text in words:
-                ids = self._bot.encode_message(text)
-                chosen[row, [i for i in ids if i >= len(SPECIALS)]] = True
-        return chosen.to(self._bot.device)
+        none = torch.zeros(len(self._bot.vocabulary), dtype=torch.bool, device=self._bot.device)
+        tables = [word_table(self._bot, words) for words in word_lists]
+        return torch.stack([none if table is None else table for table in tables])
 
     def _allowed(self) -> Tensor | None:
         if not any(job.allow or job.bias for job in self._jobs):
@@ -118,25 +129,12 @@ class Generation:
                 self._emit({"kind": "words", "id": job.id, "vocabulary": self._vocabulary(index)})
 
     def _vocabulary(self, index: int) -> dict[str, Any]:
-        """Returns T of one message, its likeliest content words first."""
-        vocabulary, row = self._bot.vocabulary, self._rows[index]
-        limit, fixed = self._jobs[index].lens, vocabulary.num_fixed
-        content = torch.tensor([i for i in row if i >= fixed], dtype=torch.int64)
-        beta = self._beta[index, content - fixed]
-        best = beta.sort(descending=True, stable=True).indices[:limit].tolist()
-        return {
-            "size": len(row) - len(SPECIALS),
-            "total": len(vocabulary),
-            "content_size": len(content),
-            "content": [
-                {"word": vocabulary.word(i), "id": i, "beta": round(float(b), 6)}
-                for i, b in zip(content[best].tolist(), beta[best].tolist(), strict=True)
-            ],
-            "function": list(vocabulary.words[len(SPECIALS) : fixed]) if limit else [],
-        }
+        lens = self._jobs[index].lens
+        return self._report.vocabulary(self._rows[index], self._betas[index], lens)
 
     def _on_step(self, inputs: list[int], slots: list[list[int]]) -> list[int]:
         """Sends settled text on; returns the inputs to stop."""
+        self._between()
         stopping = []
         for index, new in zip(inputs, slots, strict=True):
             job = self._jobs[index]
@@ -159,7 +157,8 @@ class Generation:
 
     def _finish(self, index: int, hypotheses: list[Hypothesis]) -> None:
         job = self._jobs[index]
-        replies = [self._reply(index, hypothesis) for hypothesis in hypotheses]
+        row, betas = self._rows[index], self._betas[index]
+        replies = [self._report.reply(h, row, betas, job.stop) for h in hypotheses]
         rest = self._pieces[index].finish(replies[0]["text"])
         if job.stream and rest:
             self._emit({"kind": "text", "id": job.id, "text": rest})
@@ -174,18 +173,3 @@ class Generation:
                 "prompt": self._prompts[index],
             }
         )
-
-    def _reply(self, index: int, hypothesis: Hypothesis) -> dict[str, Any]:
-        vocabulary, fixed = self._bot.vocabulary, self._bot.vocabulary.num_fixed
-        ids = [self._rows[index][slot] for slot in hypothesis.slots]
-        tokens = [vocabulary.word(i) for i in ids]
-        text, stopped = cut(self._bot.detokenize(tokens), self._jobs[index].stop)
-        betas = [float(self._beta[index, i - fixed]) if i >= fixed else 1.0 for i in ids]
-        return {
-            "text": text,
-            "tokens": tokens,
-            "betas": [round(b, 6) for b in betas],
-            "score": hypothesis.score,
-            "log_prob": hypothesis.log_prob,
-            "finish": "stop" if hypothesis.finished or stopped else "length",
-        }

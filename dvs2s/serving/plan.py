@@ -3,7 +3,6 @@
 import secrets
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from typing import Any
 
 from dvs2s.config import SearchConfig
@@ -153,11 +152,11 @@ class Planner:
                     f"search.{name} may be at most {most} on this server", param=f"search.{name}"
                 )
         try:
-            config = replace(SearchConfig(), **merged)
+            config = SearchConfig(**merged)
         except ConfigError as error:
             raise ApiError(str(error), param=str(error).split()[0]) from None
         _check_words(config, info)
-        return asdict(config)
+        return dict(vars(config))  # all of its values are plain
 
     def _turns(self, turns: Sequence[str], info: ModelInfo, param: str) -> tuple[str, ...]:
         """Returns as many turns as the model reads; white space alone is no message."""

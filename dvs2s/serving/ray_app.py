@@ -1,7 +1,8 @@
 """The same application on a Ray cluster: ``serve run dvs2s.serving.ray_app:deployment``.
 
 Each replica has an engine process of its own. The checkpoint is named by the environment variable
-DVS2S_CHECKPOINT and has to be where the replicas run; DVS2S_API_KEY asks for a key.
+DVS2S_CHECKPOINT and has to be where the replicas run; DVS2S_API_KEY asks for a key;
+DVS2S_DEVICE, DVS2S_THREADS, DVS2S_ENGINE and DVS2S_PRECISION are as serve.py's options.
 """
 
 import os
@@ -21,7 +22,8 @@ def application() -> FastAPI:
         "models": {os.path.basename(checkpoint.rstrip("/")): os.path.abspath(checkpoint)},
         "device": os.environ.get("DVS2S_DEVICE", "cpu"),
         "threads": int(os.environ.get("DVS2S_THREADS", "0")),
-        "precision": "fp32",
+        "engine": os.environ.get("DVS2S_ENGINE", "auto"),
+        "precision": os.environ.get("DVS2S_PRECISION", "fp32"),
         "search": {},
     }
     options = ServerOptions()

@@ -1,5 +1,6 @@
-"""Which of the waiting jobs are answered together next."""
+"""Which of the waiting jobs are answered next, and which together."""
 
+from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -49,4 +50,25 @@ def next_batch(waiting: Sequence[Waiting], most: int, budget: int) -> list[Waiti
         if other.key == first.key and used + other.cells <= budget:
             chosen.append(other)
             used += other.cells
+    return chosen
+
+
+def joining(line: deque[Waiting], most: int, budget: int, *, is_empty: bool) -> list[Waiting]:
+    """Takes out of the line who may join a running batch now, in order.
+
+    Nobody is overtaken: a job for which there is no room yet keeps those behind it waiting.
+
+    Args:
+        line: oldest first.
+        most: free places.
+        budget: free cells.
+        is_empty: whether nobody is in the batch: then a job above the whole budget may go alone.
+    """
+    chosen: list[Waiting] = []
+    while line and len(chosen) < most:
+        fits = line[0].cells <= budget or (is_empty and not chosen)
+        if not fits:
+            break
+        budget -= line[0].cells
+        chosen.append(line.popleft())
     return chosen

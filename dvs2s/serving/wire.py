@@ -4,7 +4,7 @@ Front to engine: ``{"job": ...}``, ``{"cancel": id}``. Engine to front: events w
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 Event = dict[str, Any]
@@ -63,7 +63,7 @@ class Job:
 
     def plain(self) -> dict[str, Any]:
         """Returns it as an object of plain types."""
-        return asdict(self)
+        return dict(vars(self))  # all of its values are plain
 
 
 @dataclass(frozen=True)

@@ -11,38 +11,39 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
+from dvs2s.backends import EngineBackend
 from dvs2s.config import SearchConfig
-from dvs2s.devices import say_kernels
 from dvs2s.errors import Dvs2sError
-from dvs2s.loading import load
-from dvs2s.model import Dvs2sModel
-from dvs2s.ops.extension import describe
 from dvs2s.responder import Responder
 from dvs2s.serving.generation import Generation
-from dvs2s.serving.schedule import Waiting, cells, next_batch
-from dvs2s.serving.wire import Event, Job, ModelInfo, line, parse
+from dvs2s.serving.models import load_models
+from dvs2s.serving.running import RunningBatch, failure, why_not
+from dvs2s.serving.schedule import Waiting, cells, joining, next_batch
+from dvs2s.serving.wire import Event, Job, line, parse
 
 logger = logging.getLogger("dvs2s")
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _BEAT = 1.0
 
 
 class Worker:
-    """Answers jobs, oldest first, in batches.
+    """Answers jobs, oldest first: in running batches where there is the compiled engine.
+
+    What the engine cannot do is answered by the plain search, in batches, a word of theirs and a
+    step of the running ones in turn.
 
     Args:
         models: by name.
         out: where events go, a line each.
         max_batch: jobs in a batch.
         batch_cells: hypotheses times words in a batch.
-        batch_wait: seconds to wait for company after an idle time.
+        batch_wait: seconds for which the plain search waits for company after an idle time.
     """
 
     def __init__(
@@ -57,16 +58,30 @@ class Worker:
         self._models, self._out = models, out
         self._max_batch, self._cells, self._wait = max_batch, batch_cells, batch_wait
         self._inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._waiting: list[Waiting] = []
+        self._running = {
+            name: RunningBatch(bot, bot.backend, self._emit)
+            for name, bot in models.items()
+            if isinstance(bot.backend, EngineBackend)
+        }
+        self._lines: dict[str, deque[Waiting]] = {name: deque() for name in self._running}
+        self._waiting: list[Waiting] = []  # for the plain search
+        self._answering: set[int] = set()  # by the plain search, just now
         self._cancelled: set[int] = set()
+        self._said: set[str] = set()
         self._buffer: list[bytes] = []
         self._last_sign = 0.0
+        self._is_over = False
 
     def run(self, source: BinaryIO) -> None:
         """Works until ``source`` ends."""
         threading.Thread(target=self._read, args=(source,), daemon=True).start()
-        while self._collect():
-            if self._waiting:
+        while not self._is_over:
+            if self._is_busy():
+                self._take_in()
+            else:
+                self._idle()
+            self._between()
+            if self._waiting and not self._is_over:
                 self._answer()
 
     def _read(self, source: BinaryIO) -> None:
@@ -77,70 +92,110 @@ class Worker:
             self._inbox.put(message)
         self._inbox.put(None)
 
-    def _collect(self) -> bool:
-        """Takes in what has arrived, waiting where there is nothing to do; False at the end."""
-        deadline = 0.0 if self._waiting else None  # until when company is waited for
-        while True:
-            left = _BEAT if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                message = self._inbox.get(left > 0, left)
-            except queue.Empty:
-                if deadline is not None:
-                    return True
-                self._emit({"kind": "beat"})
-                self._flush()
-                continue
-            if message is None:
-                return False
-            if "job" in message:
-                self._take(Job.from_plain(message["job"]))
-            else:
-                self._drop(int(message["cancel"]))
-            if deadline is None and self._waiting:
-                deadline = time.monotonic() + self._wait
-            if len(self._waiting) >= self._max_batch:
-                return True
+    def _is_busy(self) -> bool:
+        is_running = any(len(batch) for batch in self._running.values())
+        return is_running or any(self._lines.values())
+
+    def _idle(self) -> None:
+        """Waits for work; for the plain search also for company."""
+        while not (self._waiting or self._is_busy() or self._is_over):
+            self._take_in(_BEAT)
+            if not self._waiting:
+                self._sign()
+        deadline = time.monotonic() + self._wait
+        while self._waiting and not self._is_busy() and len(self._waiting) < self._max_batch:
+            left = deadline - time.monotonic()
+            if left <= 0 or self._is_over:
+                return
+            self._take_in(left)
+
+    def _take_in(self, patience: float = 0.0) -> None:
+        """Takes in what has arrived, waiting for something where ``patience`` says so."""
+        try:
+            self._handle(self._inbox.get(patience > 0, patience))
+            while True:
+                self._handle(self._inbox.get_nowait())
+        except queue.Empty:
+            return
+
+    def _handle(self, message: dict[str, Any] | None) -> None:
+        if message is None:
+            self._is_over = True
+        elif "job" in message:
+            self._take(Job.from_plain(message["job"]))
+        else:
+            self._drop(int(message["cancel"]))
 
     def _take(self, job: Job) -> None:
         bot = self._models[job.model]
         config = SearchConfig(**job.search)
-        words = len(bot.vocabulary)
-        cost = cells(config, words, bot.config.search.size)
-        self._waiting.append(Waiting(job, config, cost))
+        waiting = Waiting(job, config, cells(config, len(bot.vocabulary), bot.config.search.size))
+        if job.model not in self._running:
+            self._waiting.append(waiting)
+            return
+        reason = why_not(job)
+        if not reason:
+            self._lines[job.model].append(waiting)
+            return
+        if reason not in self._said:
+            self._said.add(reason)
+            logger.info("such requests are answered by the plain search: %s", reason)
+        self._waiting.append(waiting)
 
     def _drop(self, job_id: int) -> None:
         """Forgets a cancelled job; one that is answered already leaves nothing behind, either."""
         self._waiting = [w for w in self._waiting if w.job.id != job_id]
-        self._cancelled.discard(job_id)
+        for name, batch in self._running.items():
+            batch.cancel(job_id)
+            if any(w.job.id == job_id for w in self._lines[name]):
+                self._lines[name] = deque(w for w in self._lines[name] if w.job.id != job_id)
+        if job_id not in self._answering:
+            self._cancelled.discard(job_id)
+
+    def _between(self) -> None:
+        """A step of every running batch, after who has arrived has joined it."""
+        self._take_in()
+        for name, batch in self._running.items():
+            most, budget = self._max_batch - len(batch), self._cells - batch.cells
+            batch.join(joining(self._lines[name], most, budget, is_empty=not len(batch)))
+            if len(batch):
+                batch.step()
+        if time.monotonic() - self._last_sign > _BEAT:
+            self._sign()
+        self._flush()
 
     def _answer(self) -> None:
+        """Answers one batch by the plain search."""
         batch = next_batch(self._waiting, self._max_batch, self._cells)
-        chosen = {w.job.id for w in batch}
-        self._waiting = [w for w in self._waiting if w.job.id not in chosen]
+        self._answering = {w.job.id for w in batch}
+        self._waiting = [w for w in self._waiting if w.job.id not in self._answering]
         jobs = [w.job for w in batch if w.job.id not in self._cancelled]
-        if not jobs:
-            return
-        bot = self._models[jobs[0].model]
+        if jobs:
+            self._generate(jobs, batch[0].config)
+        self._cancelled -= self._answering
+        self._answering = set()
+        self._flush()
+
+    def _generate(self, jobs: list[Job], config: SearchConfig) -> None:
         generation = Generation(
-            bot, batch[0].config, jobs, emit=self._emit, is_cancelled=self._is_cancelled
+            self._models[jobs[0].model],
+            config,
+            jobs,
+            emit=self._emit,
+            is_cancelled=self._cancelled.__contains__,
+            between=self._between,
         )
         try:
             generation.run()
         except (ValueError, RuntimeError, Dvs2sError) as error:
             logger.exception("a batch of %d failed", len(jobs))
             for job in jobs:
-                reason = f"{type(error).__name__} in the engine"
-                self._emit({"kind": "error", "id": job.id, "status": 500, "reason": reason})
-        self._flush()
+                self._emit(failure(job.id, error))
 
-    def _is_cancelled(self, job_id: int) -> bool:
-        """Asked before every word, so it also sends what is ready, and a sign of life."""
-        now = time.monotonic()
-        if now - self._last_sign > _BEAT:
-            self._last_sign = now
-            self._emit({"kind": "beat"})
+    def _sign(self) -> None:
+        self._last_sign = time.monotonic()
+        self._emit({"kind": "beat"})
         self._flush()
-        return job_id in self._cancelled
 
     def _emit(self, event: Event) -> None:
         self._buffer.append(line(event))
@@ -150,70 +205,6 @@ class Worker:
             self._out.write(b"".join(self._buffer))
             self._out.flush()
             self._buffer.clear()
-
-
-def load_models(settings: dict[str, Any]) -> tuple[dict[str, Responder], list[ModelInfo]]:
-    """Returns the models by name, and what the front has to know about them.
-
-    Args:
-        settings: ``models`` (name to folder), ``device``, ``precision``, ``search`` (settings other
-            than the checkpoints').
-
-    Raises:
-        Dvs2sError: a checkpoint is missing or damaged, or the device.
-    """
-    device, precision = settings["device"], settings["precision"]
-    models = {}
-    for name, folder in settings["models"].items():
-        responder = load(folder, device=device, engine="plain")  # it answers word by word
-        set_precision(responder.model, precision)
-        models[name] = responder
-        wanted = settings["search"] if responder.has_word_predictor else _plain(settings["search"])
-        responder.config.search = responder.search_config(**wanted)
-    say_kernels(device)
-    return models, [_info(name, bot, precision) for name, bot in models.items()]
-
-
-def set_precision(model: Dvs2sModel, precision: str) -> None:
-    """Rounds the weights of encoder, decoder and output; word prediction stays exact.
-
-    It is run once a message and chooses among close probabilities.
-
-    Raises:
-        ValueError: a precision that is not one of ``PRECISIONS``.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    for name, part in model.named_children():
-        if name != "word_predictor":
-            part.to(PRECISIONS[precision])
-
-
-def _plain(search: dict[str, Any]) -> dict[str, Any]:
-    """Returns the settings that a model without a word predictor can follow, too."""
-    choosing = ("vocabulary", "size", "threshold", "alpha", "message_words")
-    return {name: value for name, value in search.items() if name not in choosing}
-
-
-def _info(name: str, bot: Responder, precision: str) -> ModelInfo:
-    source = bot.source or Path(name)
-    weights = source / "model.safetensors"
-    objective = bot.config.objective
-    return ModelInfo(
-        name=name,
-        source="/".join(source.parts[-3:]),
-        words=len(bot.vocabulary),
-        fixed=bot.vocabulary.num_fixed,
-        predicts=bot.has_word_predictor,
-        sane_outside=objective.kind != "joint" or objective.full_weight > 0,
-        search=asdict(bot.search_config()),
-        turns=bot.config.data.context_turns,
-        parameters=sum(p.numel() for p in bot.model.parameters()),
-        device=str(bot.device),
-        precision=precision,
-        kernels=describe(str(bot.device)),
-        created=int(weights.stat().st_mtime) if weights.exists() else 0,
-    )
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ from dvs2s.loading import load
 from dvs2s.responder import Responder
 from dvs2s.serving.bias import Biased, slot_bias
 from dvs2s.serving.generation import Generation
+from dvs2s.serving.models import set_precision
 from dvs2s.serving.schedule import Waiting, cells, next_batch
 from dvs2s.serving.wire import Event, Job
-from dvs2s.serving.worker import set_precision
 
 MESSAGES = ["the w0_1 is here", "what about w1_2 and w3_0 ?", "hello", "w2_0 w2_1", "😀 <unk> </s>"]
 SEARCHES = [

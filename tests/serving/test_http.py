@@ -5,6 +5,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import threading
 import time
 from typing import Any
@@ -14,6 +15,7 @@ import openai
 import pytest
 from serving_fakes import FakeEngine, Serve
 
+TLS = ssl.create_default_context()  # never used, but dear to make for each request
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -22,7 +24,9 @@ def post(
 ) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"content-type": "application/json", **kwargs.pop("headers", {})}
-    return httpx.post(address + path, content=content, headers=headers, **{"timeout": 60, **kwargs})
+    return httpx.post(
+        address + path, content=content, headers=headers, **{"timeout": 60, "verify": TLS, **kwargs}
+    )
 
 
 def client(address: str, **kwargs: Any) -> openai.OpenAI:
@@ -107,6 +111,11 @@ REFUSED = {
     "negative": b'{"messages":[{"role":"user","content":"x"}],"temperature":-1}',
     "a huge whole number": b'{"messages":[{"role":"user","content":"x"}],"n":' + b"9" * 300 + b"}",
     "zero tokens": b'{"messages":[{"role":"user","content":"x"}],"max_tokens":0}',
+    "fewer than zero tokens": b'{"messages":[{"role":"user","content":"x"}],"max_tokens":-1}',
+    "a bias that is no number": b'{"messages":[{"role":"user","content":"x"}],'
+    b'"logit_bias":{"9":NaN}}',
+    "a bias of no word": b'{"messages":[{"role":"user","content":"x"}],"logit_bias":{"-1":1}}',
+    "a picture": b'{"messages":[{"role":"user","content":[{"type":"image_url"}]}]}',
     "a text for a number": b'{"messages":[{"role":"user","content":"x"}],"n":"2"}',
     "true for a number": b'{"messages":[{"role":"user","content":"x"}],"n":true}',
     "an unknown role": b'{"messages":[{"role":"king","content":"x"}]}',
@@ -126,6 +135,10 @@ ACCEPTED = {
     "combining marks": user("e" + "\u0301" * 1000),
     "special words": user("<unk> </s> <pad> <s>"),
     "markup": user("<script>alert(1)</script>"),
+    "more tokens than there are": b'{"messages":[{"role":"user","content":"x"}],"max_tokens":'
+    + b"9" * 15
+    + b"}",
+    "a seed below zero": b'{"messages":[{"role":"user","content":"x"}],"seed":-5}',
     "duplicate keys": b'{"messages":[],"messages":[{"role":"user","content":"x"}]}',
     "four thousand characters": user("x" * 4000),
     "a long history": b'{"messages":['
@@ -341,6 +354,17 @@ def test_pages_ask_nobody_else_and_hold_no_inline_code() -> None:
         assert "innerHTML" not in text and "eval(" not in text, address
         if text.startswith("<!doctype"):
             assert not re.search(r"<script(?![^>]*src=)|\son\w+=|\sstyle=", text), address
+
+
+def test_a_thousand_addresses_make_no_thousand_counters(serve: Serve) -> None:
+    address = serve()
+    with httpx.Client(base_url=address, verify=TLS) as api:
+        for number in range(30):
+            assert api.get(f"/nowhere/{number}").status_code == 404
+            assert api.get(f"/v1/models/{number}").status_code == 404
+            assert api.request(f"ODD{number}", "/v1/reply").status_code == 405
+        counters = re.findall(r"^dvs2s_requests_total\{(.*)\}", api.get("/metrics").text, re.M)
+    assert len(counters) == 3, counters
 
 
 def logged(caplog: pytest.LogCaptureFixture, count: int) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
-"""Generated requests against the API's own description."""
+"""Generated requests against the API's own description; DVS2S_TEST_CASES asks for more of them."""
 
+import os
 from typing import Any
 
 import schemathesis
@@ -17,6 +18,8 @@ from dvs2s.serving.options import ServerOptions
 
 APP = create_app(FakeEngine(), ServerOptions())
 SCHEMA = schemathesis.openapi.from_asgi("/openapi.json", APP)
+CASES = int(os.environ.get("DVS2S_TEST_CASES", "25"))
+"""For each operation."""
 CHECKS = (
     not_a_server_error,
     status_code_conformance,
@@ -26,7 +29,7 @@ CHECKS = (
 
 
 @SCHEMA.parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_generated_request_breaks_the_server_or_its_promises(case: Any) -> None:
     if isinstance(case.body, dict):
         case.body.pop("stream", None)  # its answer is no JSON; test_http reads it

@@ -1,7 +1,6 @@
 """``python serve.py`` as a person starts it: says where it is, answers, ends in order."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
+from served import Served, gone
 
 from dvs2s.cli import serve
 from dvs2s.cli.configs import ServeConfig
@@ -23,69 +22,11 @@ from dvs2s.serving.options import ServerOptions
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class Served:
-    """A server of its own process.
-
-    Args:
-        arguments: of the command.
-    """
-
-    def __init__(self, *arguments: str) -> None:
-        command = [
-            sys.executable,
-            str(ROOT / "serve.py"),
-            "port=0",
-            "threads=1",
-            "server.request_seconds=120",
-            *arguments,
-        ]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        environment.pop("DVS2S_API_KEY", None)
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        with self.process.stderr as lines:
-            self.lines.extend(iter(lines.readline, ""))
-
-    def close(self) -> None:
-        """Ends it, whatever state it is in."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(10)
-        self._reader.join(10)
-
-    def wait_for(self, pattern: str, seconds: float = 120) -> str:
-        """Returns the first group of the pattern in what it prints."""
-        end = time.monotonic() + seconds
-        while True:
-            found = re.search(pattern, "".join(self.lines))
-            if found:
-                return found[1] if found.groups() else found[0]
-            assert time.monotonic() < end, f"never printed {pattern}: {self.lines}"
-            time.sleep(0.02)
-
-    def family(self) -> list[psutil.Process]:
-        """Returns it and its children."""
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
-
-
 @pytest.fixture
 def served(tiny_run: Path) -> Iterator[Served]:
     made = Served(f"checkpoint={tiny_run}", "search.kind=greedy", "search.max_length=13")
     yield made
     made.close()
-
-
-def gone(processes: list[psutil.Process], seconds: float = 60) -> bool:
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
-    return not alive
 
 
 def test_it_answers_reloads_and_ends_in_order(served: Served) -> None:

@@ -125,6 +125,13 @@ const Request* Batch::ended(int64_t id) const {
   return found == ended_.end() ? nullptr : found->second.get();
 }
 
+const Request* Batch::find(int64_t id) const {
+  for (const auto& request : active_) {
+    if (request->id == id) return request.get();
+  }
+  return ended(id);
+}
+
 std::vector<int64_t> Batch::ended_ids() const {
   std::vector<int64_t> ids;
   for (const auto& [id, request] : ended_) ids.push_back(id);

@@ -43,6 +43,8 @@ class Batch {
   bool stop(int64_t id);
   // The ended request, or nullptr; it stays until it is released.
   const Request* ended(int64_t id) const;
+  // The request, active or ended, or nullptr.
+  const Request* find(int64_t id) const;
   std::vector<int64_t> ended_ids() const;
   void release(int64_t id);
 

@@ -280,6 +280,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
           table(like, scores, ScalarType::Double)};
 }
 
+// The vocabulary of a request that was not taken yet: ids, and the logits of beta of its content
+// words.
+std::tuple<Tensor, Tensor> engine_words(int64_t handle, int64_t request, Tensor like) {
+  const auto running = batches().at(handle, "batch");
+  const std::lock_guard<std::mutex> lock(running->loaded->network->in_use);
+  const Request* r = running->batch->find(request);
+  STD_TORCH_CHECK(r != nullptr, "request ", request, " must be in the batch: it was taken, or never was");
+  return {table(like, r->ids, ScalarType::Long), table(like, r->log_odds, ScalarType::Float)};
+}
+
 // Ends a request: with the words that it has, or (drop) without a trace.
 bool engine_stop(int64_t handle, int64_t request, bool drop) {
   const auto running = batches().at(handle, "batch");
@@ -315,6 +325,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(dvs2s, m) {
   m.def(
       "engine_take(int batch, int[] requests, Tensor like) -> "
       "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("engine_words(int batch, int request, Tensor like) -> (Tensor, Tensor)");
   m.def("engine_stop(int batch, int request, bool drop) -> bool");
   m.def("engine_figures(int batch, Tensor like) -> Tensor");
   m.def("engine_isa() -> str");
@@ -328,6 +339,7 @@ STABLE_TORCH_LIBRARY_IMPL(dvs2s, CompositeExplicitAutograd, m) {
   m.impl("engine_add", TORCH_BOX(&dvs2s::engine::engine_add));
   m.impl("engine_step", TORCH_BOX(&dvs2s::engine::engine_step));
   m.impl("engine_take", TORCH_BOX(&dvs2s::engine::engine_take));
+  m.impl("engine_words", TORCH_BOX(&dvs2s::engine::engine_words));
   m.impl("engine_stop", TORCH_BOX(&dvs2s::engine::engine_stop));
   m.impl("engine_figures", TORCH_BOX(&dvs2s::engine::engine_figures));
   m.impl("engine_isa", TORCH_BOX(&dvs2s::engine::engine_isa));
