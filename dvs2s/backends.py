@@ -16,8 +16,7 @@ from dvs2s.decoding.search import search
 from dvs2s.decoding.session import Session
 from dvs2s.engine.engine import Engine, Precision, why_unavailable
 from dvs2s.engine.results import Decoded
-from dvs2s.engine.session import UNKNOWN_KINDS
-from dvs2s.engine.session import EngineSession
+from dvs2s.engine.session import UNKNOWN_KINDS, EngineSession
 from dvs2s.engine.words import Words
 from dvs2s.layers.encoder import Encoded
 from dvs2s.model import Dvs2sModel

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dvs2s.bench import operator_plot, estimators, operators, output_layer, routes
+from dvs2s.bench import estimators, operator_plot, operators, output_layer, routes
 from dvs2s.bench.decoding import as_json, as_table, run_decoding
 from dvs2s.bench.presets import PRESETS
 from dvs2s.bench.timing import environment

@@ -70,7 +70,7 @@ def main(config: TrainConfig) -> float | Measured | None:
             if not group.is_first:
                 logger.setLevel(logging.WARNING)
             watch = None if place is None else Watch(config.sweep, place.sweep, run_dir)
-    with RunLock(run_dir) if group.is_first else nullcontext():
+            with RunLock(run_dir) if group.is_first else nullcontext():
                 outcome = train_run(config, run_dir, group, watch)
     except WorkerLostError as error:
         raise Interrupted(str(error)) from error
@@ -82,12 +82,15 @@ def main(config: TrainConfig) -> float | Measured | None:
     return outcome.best_loss if place is None else measure_run(config, outcome)
 
 
-def train_run(config: TrainConfig, run_dir: Path, group: Group = SOLO, watch: Watch | None = None) -> Outcome:
+def train_run(
+    config: TrainConfig, run_dir: Path, group: Group = SOLO, watch: Watch | None = None
+) -> Outcome:
     """Trains in ``run_dir``, whose lock the caller, or the first of its group, holds.
 
     Args:
         config: the run's.
         run_dir: its folder.
+        group: the workers that train together.
         watch: ends a job of a sweep before its time; None for a run by itself.
     """
     trainer = config.trainer

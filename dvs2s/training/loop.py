@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from dvs2s.parallel.replica import Replica
-from dvs2s.training.loop_state import Outcome
+from dvs2s.training.loop_state import Outcome, Reason
 from dvs2s.training.options import LoopOptions
 from dvs2s.training.progress import Progress
 from dvs2s.training.protocols import Batches, Save
@@ -23,100 +23,7 @@ from dvs2s.training.schedule import Schedule
 from dvs2s.training.signals import StopSignal
 from dvs2s.training.tracker import Log
 
-<<<<<<< ours
 __all__ = ["DivergenceError", "Outcome", "train"]
-||||||| base
-Reason = Literal["finished", "early_stop", "interrupted", "time"]
-
-# Tells the seeds of validation from those of training.
-_TRAINING, _VALIDATION = 0, 1
-
-
-class Batches(Protocol):
-    """An endless source of batches that knows its place."""
-
-    def __next__(self) -> Batch:
-        """Returns the next batch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the place in plain JSON types."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to a place that ``state_dict`` returned."""
-
-
-class Save(Protocol):
-    """Writes a checkpoint of the objective, the optimiser and the loop's ``state``."""
-
-    def __call__(self, update: int, state: dict[str, Any], *, is_best: bool) -> object:
-        """Returns when the checkpoint is safe."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Args:
-        update: updates made or skipped.
-        best_loss: lowest validation loss, None without validation.
-        reason: "finished" (max_updates), "early_stop" (patience), "interrupted" (a signal) or
-            "time" (max_minutes). Only an interrupted run has work left to resume.
-    """
-
-    update: int
-    best_loss: float | None
-    reason: Reason
-
-
-class DivergenceError(Dvs2sError):
-    """Too many updates in a row had a loss or a gradient that is not finite."""
-=======
-Reason = Literal["finished", "early_stop", "interrupted", "time", "pruned"]
-
-# Tells the seeds of validation from those of training.
-_TRAINING, _VALIDATION = 0, 1
-
-
-class Batches(Protocol):
-    """An endless source of batches that knows its place."""
-
-    def __next__(self) -> Batch:
-        """Returns the next batch."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the place in plain JSON types."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes to a place that ``state_dict`` returned."""
-
-
-class Save(Protocol):
-    """Writes a checkpoint of the objective, the optimiser and the loop's ``state``."""
-
-    def __call__(self, update: int, state: dict[str, Any], *, is_best: bool) -> object:
-        """Returns when the checkpoint is safe."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Args:
-        update: updates made or skipped.
-        best_loss: lowest validation loss, None without validation.
-        reason: "finished" (max_updates), "early_stop" (patience), "interrupted" (a signal) or
-            "time" (max_minutes), or what ``halt`` said. Only an interrupted run has work left
-            to resume.
-    """
-
-    update: int
-    best_loss: float | None
-    reason: Reason
-
-
-class DivergenceError(Dvs2sError):
-    """Too many updates in a row had a loss or a gradient that is not finite."""
->>>>>>> theirs
 
 
 def train(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from dvs2s.errors import CheckpointError
 from dvs2s.training.update import UpdateResult
 
-Reason = Literal["finished", "early_stop", "interrupted", "time"]
+Reason = Literal["finished", "early_stop", "interrupted", "time", "pruned"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Outcome:
         update: updates made or skipped.
         best_loss: lowest validation loss, None without validation.
         reason: "finished" (max_updates), "early_stop" (patience), "interrupted" (a signal) or
-            "time" (max_minutes). Only an interrupted run has work left to resume.
+            "time" (max_minutes), or what ``halt`` said. Only an interrupted run has work left
+            to resume.
     """
 
     update: int
