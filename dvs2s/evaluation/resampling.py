@@ -64,7 +64,9 @@ def estimates(
         ValueError: a system without a measure, an unknown baseline, or a number out of range.
 
     Source: Koehn 2004 (paired bootstrap); Shao and Wu 1989 (delete-half jackknife); Rao and Wu 1988
-        (rescaling for few clusters); the p-value is that of sacrebleu's paired bootstrap.
+        (rescaling for few clusters); Efron and Tibshirani 1993, 16.4 (the p-value: deviations from
+        the resamples' mean at least as large as the difference. sacrebleu's paired bootstrap counts
+        deviations of absolute differences, one-sided, and finds smaller ones).
     """
     _check(systems, num_replies, baseline, num_resamples)
     ones = np.ones((1, num_replies))

@@ -157,6 +157,19 @@ def test_replies_do_not_depend_on_company(kind):
         assert alone == together[i : i + 1]
 
 
+@torch.no_grad()
+def test_a_state_holds_the_topics():
+    made, batch = model(), a_batch()
+    again = Dvs2sModel(made.sizes)
+    again.load_state_dict(made.state_dict(), strict=True)
+    again.eval()
+    sides = batch.messages, batch.message_lengths
+    encoded, other = made.encode(*sides), again.encode(*sides)
+    assert torch.equal(encoded.topics.words, other.topics.words)
+    logits = made.logits(made.unroll(encoded, batch.responses), encoded)
+    assert torch.equal(logits, again.logits(again.unroll(other, batch.responses), other))
+
+
 def test_topic_words_change_what_is_said_and_every_part_learns():
     made, batch = model().train(), a_batch()
     objective = TopicAware(made)
