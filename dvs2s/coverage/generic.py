@@ -63,7 +63,8 @@ class GenericBound:
                 if price is None:
                     raise ValueError(
                         f"search.generic_share={share:g} cannot be kept: in more of the lists "
-                        f"every reply is generic. Ask for a greater share, or a wider beam and {command}"
+                        f"every reply is generic. Ask for a greater share, or a wider beam and "
+                        f"{command}"
                     )
                 return price
         there = ", ".join(f"{known:g}" for known in self.prices)
