@@ -1,5 +1,6 @@
 """From a checkpoint's folder to a responder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dvs2s.backends import EngineChoice
 from dvs2s.build import model_sizes
 from dvs2s.config import TrainConfig
 from dvs2s.coverage.calibration import read as read_calibration
+from dvs2s.coverage.generic import read as read_generic
 from dvs2s.devices import check_device
 from dvs2s.engine.engine import Precision
 from dvs2s.errors import CheckpointError, ConfigError, VocabularyError
@@ -25,7 +27,7 @@ def load(
     device: str = "cpu",
     engine: EngineChoice = "auto",
     precision: Precision = "fp32",
-    recalibrate: bool = False,
+    recalibrate: Sequence[str] = (),
 ) -> Responder:
     """Returns a responder from a run's folder (its best checkpoint) or a checkpoint's own.
 
@@ -35,7 +37,8 @@ def load(
         checkpoint: ``runs/smalltalk`` or ``runs/smalltalk/checkpoints/update-00000900``.
         device: ``cpu``, ``cuda``, ``cuda:1``.
         engine, precision: as of ``Responder``.
-        recalibrate: leaves the levels of an earlier calibration unread: new ones will be made.
+        recalibrate: of "vocabularies" and "generic", what an earlier calibration stored and is to
+            be made anew: its file is not read.
 
     Raises:
         ConfigError: no such device here.
@@ -60,7 +63,8 @@ def load(
         config,
         device=device,
         source=folder,
-        calibration=None if recalibrate else read_calibration(folder),
+        calibration=None if "vocabularies" in recalibrate else read_calibration(folder),
+        generic=None if "generic" in recalibrate else read_generic(folder),
         engine=engine,
         precision=precision,
     )

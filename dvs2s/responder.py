@@ -9,22 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dvs2s.answer import AdmittedWord, AdmittedWords, Answer, Reply, WordsOnDemand
+from dvs2s.answer import Answer
 from dvs2s.backends import Backend, EngineChoice, Limits, choose_backend
 from dvs2s.config import PLAIN, SHORTLISTS, SearchConfig, TrainConfig
 from dvs2s.coverage.calibration import Calibration
+from dvs2s.coverage.generic import GenericBound
 from dvs2s.data.batch import Batch, make_batch
-from dvs2s.decoding.search import Hypothesis
 from dvs2s.engine.engine import Precision
 from dvs2s.layers.encoder import Encoded
 from dvs2s.lens import Lens, look
 from dvs2s.model import Dvs2sModel
 from dvs2s.selection import Selector, check_size
 from dvs2s.shortlists import Shortlist
-from dvs2s.text.specials import SEP, SPECIALS
+from dvs2s.text.specials import SEP
 from dvs2s.text.tokenizer import get_tokenizer
 from dvs2s.text.vocabulary import Vocabulary
 from dvs2s.text.word_lists import WordLists
+from dvs2s.wording import Wording
 
 Message = str | Sequence[str]
 """A message, or the turns of a conversation with the newest last."""
@@ -41,6 +42,7 @@ class Responder:
         source: the checkpoint's folder, for messages to people.
         shortlists: what ``search.vocabulary=frequency`` and ``lexical`` choose from, by name.
         calibration: the levels of ``search.vocabulary=conformal``; None without.
+        generic: the prices of ``search.generic_share``; None without.
         engine: "compiled" decodes with the engine, "plain" without; "auto" with it where it is.
         precision: of the engine's weights, "fp32", "bf16" or "int8"; the plain search has "fp32".
 
@@ -59,6 +61,7 @@ class Responder:
         source: Path | None = None,
         shortlists: Mapping[str, Shortlist] | None = None,
         calibration: Calibration | None = None,
+        generic: GenericBound | None = None,
         engine: EngineChoice = "auto",
         precision: Precision = "fp32",
     ) -> None:
@@ -73,7 +76,8 @@ class Responder:
         self.shortlists = dict(shortlists or {})
         self.selector = Selector(vocabulary, self.device, calibration)
         self._tokenizer = get_tokenizer(vocabulary.tokenizer)
-        self._word_lists = WordLists(vocabulary)
+        self._word_lists, self.generic = WordLists(vocabulary), generic
+        self._wording = Wording(vocabulary, self._tokenizer)
         self._backend = choose_backend(
             self.model,
             self.selector,
@@ -116,6 +120,7 @@ class Responder:
             )
         check_size(config, self.vocabulary)
         self.selector.resolved(config)  # refuses a guarantee that is not there
+        self._generic_price(config)
         return config
 
     def reply(
@@ -180,15 +185,13 @@ class Responder:
         config = search_config or self.search_config()
         limits = Limits(self._membership(allow), self._membership(forbid))
         seeds = [0] * len(batch) if input_seeds is None else input_seeds
-        found, seconds = self._backend.decode(batch, config, limits, seeds)
-        return [
-            Answer(
-                tuple(self._reply(hypothesis, one.words) for hypothesis in one.replies),
-                self._admitted(one.words, one.log_odds),
-                dict(seconds),
-            )
-            for one in found
-        ]
+        price = self._generic_price(config)
+        searched = config if price is None else replace(config, num_best=config.beam)
+        found, seconds = self._backend.decode(batch, searched, limits, seeds)
+        answers = [self._wording.answer(one, seconds) for one in found]
+        if price is None or self.generic is None:
+            return answers
+        return [self.generic.ranked(answer, price, config.num_best) for answer in answers]
 
     def lens(self, message: Message, *, limit: int | None = None, **overrides: Any) -> Lens:
         """Returns the content words that a message admits, and which of its words brought each in.
@@ -206,6 +209,17 @@ class Responder:
         if not self.has_word_predictor:
             raise ValueError("the lens looks at word prediction, which this model lacks")
         return look(self.model, self.selector, config, self.encode_message(message), limit=limit)
+
+    def _generic_price(self, config: SearchConfig) -> float | None:
+        """Returns what generic replies are charged; None where their share is not bounded."""
+        if config.generic_share == 1:
+            return None
+        if self.generic is None:
+            raise ValueError(
+                f"search.generic_share={config.generic_share:g} needs prices of generic replies, "
+                f"and this checkpoint has none: run python -m dvs2s.cli.generic checkpoint=..."
+            )
+        return self.generic.price(config.generic_share, vars(config))
 
     def encode(self, batch: Batch, config: SearchConfig, input_seeds: Sequence[int]) -> Encoded:
         """Returns the messages read; a model with a latent variable draws it from the seeds."""
@@ -274,31 +288,3 @@ class Responder:
         chosen = torch.zeros(len(self.vocabulary), dtype=torch.bool, device=self.device)
         chosen[self.word_ids(words)] = True
         return chosen
-
-    def _reply(self, hypothesis: Hypothesis, row: list[int]) -> Reply:
-        tokens = tuple(self.vocabulary.word(row[slot]) for slot in hypothesis.slots)
-        return Reply(
-            self.detokenize(tokens),
-            tokens,
-            hypothesis.score,
-            hypothesis.log_prob,
-            hypothesis.finished,
-        )
-
-    def _admitted(self, row: list[int], log_odds: Tensor) -> AdmittedWords:
-        def listed() -> tuple[AdmittedWord, ...]:
-            fixed = self.vocabulary.num_fixed
-            content = [i for i in row if i >= fixed]
-            words = [
-                AdmittedWord(self.vocabulary.word(i), beta, False)
-                for i, beta in zip(content, log_odds.sigmoid().tolist(), strict=True)
-            ]
-            words.sort(key=lambda word: -word.beta)
-            functions = [
-                AdmittedWord(self.vocabulary.word(i), 1.0, True)
-                for i in range(len(SPECIALS), fixed)
-            ]
-            return tuple(words + functions)
-
-        count = len(row) - len(SPECIALS)  # T holds every special word
-        return AdmittedWords(WordsOnDemand(listed, count), len(self.vocabulary))

@@ -84,7 +84,7 @@ def score(
     places = grouped(corpus, count)
     metrics = likelihood(responder, data, corpus, count, search, batch_size, advance)
     firsts = [group[0] for group in places]
-    answers, seconds = _answers(responder, corpus, firsts, search, batch_size, advance)
+    answers, seconds = answers_to(responder, corpus, firsts, search, batch_size, advance)
     decode = responder.vocabulary.decode
     references = [[decode(corpus.response(i).tolist()) for i in group] for group in places]
     replies = [list(answer.replies[0].tokens) for answer in answers]
@@ -111,7 +111,7 @@ def grouped(corpus: PairCorpus, count: int) -> list[list[int]]:
     return list(groups.values())
 
 
-def _answers(
+def answers_to(
     responder: Responder,
     corpus: PairCorpus,
     places: Sequence[int],

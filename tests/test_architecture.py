@@ -84,7 +84,9 @@ TIERS: tuple[dict[str, str], ...] = (
         "coverage": "",
         "coverage.conformal": "",
         "coverage.needs": "",
-        "coverage.calibration": "errors training.files training.manifest",
+        "coverage.beside": "errors training.files training.manifest",
+        "coverage.calibration": "coverage.beside",
+        "coverage.generic": "answer coverage.beside coverage.conformal",
         "coverage.levels": "coverage.calibration coverage.conformal coverage.needs",
         "evaluation": "",
         "evaluation.vectors": "errors evaluation.embeddings text.torchtext_adapter",
@@ -254,15 +256,17 @@ TIERS: tuple[dict[str, str], ...] = (
         " data.prefetch data.prepare parallel.group parallel.replica data.sample training.lock"
         " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
         " training.schedule",
-        "responder": "answer backends config coverage.calibration data.batch decoding.search"
+        "wording": "answer decoding.protocol engine.results text.specials text.tokenizer"
+        " text.vocabulary",
+        "responder": "answer backends config coverage.calibration coverage.generic data.batch"
         " engine.engine layers.encoder lens model selection shortlists text.specials text.tokenizer"
-        " text.vocabulary text.word_lists",
+        " text.vocabulary text.word_lists wording",
     },
     {  # 5: from a folder to a responder; what a run measures
         "coverage.corpus": "config coverage.calibration coverage.needs data.batch data.corpus"
         " responder",
-        "loading": "backends build config coverage.calibration devices engine.engine errors model"
-        " responder text.vocabulary training.checkpoint",
+        "loading": "backends build config coverage.calibration coverage.generic devices"
+        " engine.engine errors model responder text.vocabulary training.checkpoint",
         "validation": "build config data.batch data.corpus decoding.search decoding.session"
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms"
         " parallel.group parallel.replica selection"
@@ -319,6 +323,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.output": "errors",
         "cli.runtime": "backends build cli.configs data.corpus devices engine.engine errors loading"
         " responder",
+        "cli.generic": "answer cli.configs cli.entry cli.output cli.runtime config coverage.generic"
+        " data.corpus errors evaluation.diversity responder scoring",
         "cli.lens": "cli.configs cli.entry cli.lens_picture cli.output cli.runtime errors lens",
         "cli.lens_picture": "errors lens",
         "cli.calibrate": "cli.configs cli.entry cli.output cli.runtime coverage.calibration"

@@ -28,6 +28,7 @@ from dvs2s.cli.configs import (
     ChatConfig,
     EvaluateConfig,
     GenerateConfig,
+    GenericConfig,
     LensConfig,
     PrepareConfig,
     ServeConfig,
@@ -246,6 +247,7 @@ def test_data_page_lists_every_option_of_the_commands() -> None:
     schemas = {"chat": ChatConfig, "evaluate": EvaluateConfig}
     schemas |= {"generate": GenerateConfig, "prepare": PrepareConfig, "serve": ServeConfig}
     schemas |= {"bench": BenchConfig, "calibrate": CalibrateConfig, "lens": LensConfig}
+    schemas |= {"generic": GenericConfig}
     for command, schema in schemas.items():
         said = {w for row in rows if command in row for w in re.findall(r"`(\w+)`", row)}
         names = {f.name for f in fields(schema)} - {"search", "data"}

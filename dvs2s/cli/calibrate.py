@@ -27,7 +27,9 @@ _COLUMNS = ("guarantee", "nominal", "achieved", "by", "mean |T|", "median", "5 %
 
 def main(config: CalibrateConfig) -> None:
     """Stores levels, and prints what they give on a split that had no part in finding them."""
-    responder = load(config.checkpoint, device=config.device, engine="plain", recalibrate=True)
+    responder = load(
+        config.checkpoint, device=config.device, engine="plain", recalibrate=["vocabularies"]
+    )
     if config.threads:
         torch.set_num_threads(config.threads)
     say_kernels(config.device)

@@ -33,6 +33,7 @@ class SearchOverrides:
     coverage_alpha: float | None = None
     coverage_of: str | None = None
     coverage_by: str | None = None
+    generic_share: float | None = None
 
     def given(self) -> dict[str, Any]:
         """Returns the options that were given."""
@@ -173,27 +174,55 @@ class CalibrateConfig:
     def __post_init__(self) -> None:
         if self.threads < 0:
             raise ConfigError(f"threads must be at least 0 (all cores), got {self.threads}")
-        given = self.alpha if isinstance(self.alpha, list) else [self.alpha]
-        if not given or not all(_is_share(alpha) for alpha in given):
-            raise ConfigError(
-                f"alpha must be one or more numbers between 0 and 1, got {self.alpha}: such as "
-                f"alpha=0.05 or 'alpha=[0.05,0.1]'"
-            )
-        self.alpha = sorted({float(alpha) for alpha in given})
-        if self.split in ("train", "test"):
-            raise ConfigError(
-                f"split must be held-out pairs other than those of the test, got {self.split!r}: "
-                f"leave split=valid"
-            )
-        if self.report == self.split:
-            raise ConfigError(
-                f"report must be another split than the one to calibrate on, or empty for none, "
-                f"got {self.report!r}"
-            )
+        self.alpha = _shares("alpha", self.alpha)
+        _check_held_out(self.split, self.report)
 
 
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
+@dataclass
+class GenericConfig(CheckpointConfig):
+    """``python -m dvs2s.cli.generic``."""
+
+    share: Any = field(default_factory=lambda: [0.1, 0.2])
+    replies: int = 20
+    split: str = "valid"
+    report: str = "test"
+    limit: int = 2000
+    batch_size: int = 32
+    data_root: str = ""
+    out: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.share = _shares("share", self.share)
+        _check_held_out(self.split, self.report)
+        for name, low in (("replies", 1), ("limit", 0), ("batch_size", 1)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"{name} must be at least {low}, got {getattr(self, name)}")
+
+
+def _shares(name: str, given: Any) -> list[float]:
+    """Returns one number or several as a list, rising."""
+    values = given if isinstance(given, list) else [given]
+    is_number = [isinstance(v, int | float) and not isinstance(v, bool) for v in values]
+    if not values or not all(is_number) or not all(0 < value < 1 for value in values):
+        raise ConfigError(
+            f"{name} must be one or more numbers between 0 and 1, got {given}: such as "
+            f"{name}=0.05 or '{name}=[0.05,0.1]'"
+        )
+    return sorted({float(value) for value in values})
+
+
+def _check_held_out(split: str, report: str) -> None:
+    if split in ("train", "test"):
+        raise ConfigError(
+            f"split must be held-out pairs other than those of the test, got {split!r}: "
+            f"leave split=valid"
+        )
+    if report == split:
+        raise ConfigError(
+            f"report must be another split than the one to calibrate on, or empty for none, "
+            f"got {report!r}"
+        )
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """What every command that runs a model sets up first."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,8 +17,13 @@ from dvs2s.loading import load
 from dvs2s.responder import Responder
 
 
-def open_responder(config: CheckpointConfig) -> Responder:
-    """Returns the responder that a command asks for, and says which kernels serve it."""
+def open_responder(config: CheckpointConfig, *, recalibrate: Sequence[str] = ()) -> Responder:
+    """Returns the responder that a command asks for, and says which kernels serve it.
+
+    Args:
+        config: of the command.
+        recalibrate: as of ``load``.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
     responder = load(
@@ -25,6 +31,7 @@ def open_responder(config: CheckpointConfig) -> Responder:
         device=config.device,
         engine=cast(EngineChoice, config.engine),
         precision=cast(Precision, config.precision),
+        recalibrate=recalibrate,
     )
     say_kernels(config.device)
     return responder

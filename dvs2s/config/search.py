@@ -35,6 +35,7 @@ class SearchConfig:
     coverage_alpha: float = 0.05
     coverage_of: str = "all"
     coverage_by: str = "threshold"
+    generic_share: float = 1.0
 
     def __post_init__(self) -> None:
         choices = ("size", "threshold", "full", "conformal", *SHORTLISTS)
@@ -54,6 +55,16 @@ class SearchConfig:
             raise ConfigError(
                 f"search.alpha={self.alpha:g} ranks words for search.vocabulary=size only, "
                 f"got {self.vocabulary}: set search.alpha=0"
+            )
+        if not 0 < self.generic_share <= 1:
+            raise ConfigError(
+                f"search.generic_share must lie above 0 and be 1 at most (1 is off), got "
+                f"{self.generic_share}"
+            )
+        if self.generic_share < 1 and "beam" not in self.kind:
+            raise ConfigError(
+                f"search.generic_share={self.generic_share} chooses among the replies of a beam, "
+                f"got search.kind={self.kind}: set search.kind=beam"
             )
         try:
             self.options()

@@ -46,6 +46,11 @@ class TrainConfig:
                 "search.vocabulary=conformal is for a trained model that dvs2s.cli.calibrate has "
                 "calibrated: train with search.vocabulary=size or threshold"
             )
+        if self.search.generic_share < 1:
+            raise ConfigError(
+                f"search.generic_share={self.search.generic_share} is for a trained model that "
+                f"dvs2s.cli.generic has priced: train with search.generic_share=1"
+            )
         kind = self.objective.kind
         if kind in PLAIN and self.search.vocabulary != "full":
             raise ConfigError(

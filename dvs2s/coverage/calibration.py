@@ -1,17 +1,12 @@
 """The calibrated levels of a model, and the file beside its checkpoint that holds them."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from dvs2s.errors import CheckpointError
-from dvs2s.training import files
-from dvs2s.training.manifest import members
+from dvs2s.coverage.beside import read_beside, write_beside
 
 NAME = "calibration.json"
-FORMAT = 1
 
 Kind = Literal["all", "share"]
 
@@ -72,22 +67,11 @@ class Calibration:
 def write(folder: Path, calibration: Calibration) -> Path:
     """Writes the levels beside a checkpoint's weights, in one step, and returns the file.
 
-    Args:
-        folder: the checkpoint's own.
-        calibration: replaces what was there.
-
     Raises:
         CheckpointError: it cannot be written.
     """
-    content = asdict(calibration) | {"format": FORMAT, "weights": _weights(folder)}
-    content["levels"] = [asdict(level) for level in calibration.levels]
-    content["sha256"] = _digest(content)
-    path = folder / NAME
-    try:
-        files.replace_file(path, files.to_json(content, "calibration"))
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
+    levels = [asdict(level) for level in calibration.levels]
+    return write_beside(folder, NAME, asdict(calibration) | {"levels": levels})
 
 
 def read(folder: Path) -> Calibration | None:
@@ -96,33 +80,8 @@ def read(folder: Path) -> Calibration | None:
     Raises:
         CheckpointError: the file is damaged, or belongs to other weights.
     """
-    path = folder / NAME
-    if not path.exists():
+    content = read_beside(folder, NAME)
+    if content is None:
         return None
-    try:
-        content = files.parse_json(path.read_bytes(), path)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-    mend = "run dvs2s.cli.calibrate again, or remove the file"
-    stated = content.pop("sha256", None)
-    if content.get("format") != FORMAT or stated != _digest(content):
-        raise CheckpointError(f"{path} is damaged: its sha256 is not that of its content; {mend}")
-    if content["weights"] != _weights(folder):
-        raise CheckpointError(f"{path} was made for other weights than those beside it; {mend}")
-    return Calibration(
-        _levels(content["levels"]), content["split"], content["data"], content["pairs"]
-    )
-
-
-def _levels(rows: Sequence[dict[str, Any]]) -> tuple[Level, ...]:
-    names = [f.name for f in fields(Level)]
-    return tuple(Level(**{name: row[name] for name in names}) for row in rows)
-
-
-def _weights(folder: Path) -> str:
-    """Returns the checksum of a checkpoint's weights, which fixes β."""
-    return str(members(folder).get("model.safetensors", {}).get("sha256"))
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(files.to_json(content, "calibration")).hexdigest()
+    levels = tuple(Level(**row) for row in content["levels"])
+    return Calibration(levels, content["split"], content["data"], content["pairs"])

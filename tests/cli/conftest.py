@@ -20,6 +20,7 @@ from dvs2s.cli import (
     chat,
     evaluate,
     generate,
+    generic,
     lens,
     prepare,
     sweep,
@@ -32,6 +33,7 @@ from dvs2s.cli.configs import (
     ChatConfig,
     EvaluateConfig,
     GenerateConfig,
+    GenericConfig,
     LensConfig,
     PrepareConfig,
 )
@@ -55,6 +57,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], Any]]] = {
     "prepare": (PrepareConfig, prepare.main),
     "calibrate": (CalibrateConfig, calibrate.main),
     "lens": (LensConfig, lens.main),
+    "generic": (GenericConfig, generic.main),
     "table": (TableConfig, table.main),
     "annotate": (AnnotateConfig, annotate.main),
     "summary": (SummaryConfig, sweep.main),

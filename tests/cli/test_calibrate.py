@@ -123,7 +123,7 @@ def test_what_is_measured_is_what_was_counted(calibrated: Path, corpus: Path) ->
     from dvs2s.coverage.levels import find_levels
     from dvs2s.data.corpus import PreparedData
 
-    bot = load(calibrated, engine="plain", recalibrate=True)
+    bot = load(calibrated, engine="plain", recalibrate=["vocabularies"])
     valid = PreparedData.open(corpus / "prepared").split("valid")
     needs = find_needs(bot, valid)
     levels = find_levels(needs, [0.1, 0.3], vocabulary_size=len(bot.vocabulary))
