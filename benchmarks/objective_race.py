@@ -1,10 +1,10 @@
 """Trains the same model by different objectives side by side, each on a clock of its own.
 
-All start from one checkpoint (of a joint run's first stage), see the same batches in the same
-order, and take turns of a few updates, so that they share the machine's noise. The clock is the
-process's own seconds, validation not counted. What is measured is the same for all: the bounds
-(B1), (B2) and of many samples, and the cross-entropy over the full vocabulary, on part of the
-validation split.
+All start from one checkpoint (of a joint run's first stage) and its optimiser's state, see the same
+batches in the same order, and take turns of a few updates, so that they share the machine's noise.
+The clock is the process's own seconds, validation not counted. What is measured is the same for
+all: the bounds (B1), (B2) and of many samples, and the cross-entropy over the full vocabulary, on
+part of the validation split.
 
     python benchmarks/objective_race.py --start CHECKPOINT --data PREPARED --out race.json
         [--keep FOLDER] [--updates 200] [--only closed_form monte_carlo ...]
@@ -33,7 +33,7 @@ from dvs2s.model import Dvs2sModel
 from dvs2s.objectives.closed_form import log_weights
 from dvs2s.objectives.gold import gold_membership
 from dvs2s.objectives.lower_bound import sample_vocabularies
-from dvs2s.training.checkpoint import load_tensors, resolve
+from dvs2s.training.checkpoint import load_optimizer, load_tensors, resolve
 from dvs2s.training.resume import Saver
 from dvs2s.training.seeds import mix
 from dvs2s.training.signals import StopSignal
@@ -70,7 +70,7 @@ class Runner:
     wall: float = 0.0
 
     def advance(self, updates: int, lr: float) -> None:
-        """Makes updates; the first twenty of a run warm up."""
+        """Makes updates at one learning rate."""
         self.objective.train()
         for _ in range(updates):
             self.update += 1
@@ -83,7 +83,7 @@ class Runner:
                 self.objective,
                 [next(self.batches)],
                 optimizer=self.optimizer,
-                lr=lr * min(1.0, self.update / 20),
+                lr=lr,
                 clip_norm=self.config.optim.clip_norm,
             )
             self.seconds += time.process_time() - start
@@ -189,6 +189,7 @@ def _runner(
     saved, state = load_tensors(folder, "objective"), objective.state_dict()
     objective.load_state_dict(state | {k: v for k, v in saved.items() if k in state})
     optimizer, _ = new_optimizer(config.optim, objective, max_updates=10**6)
+    load_optimizer(folder, optimizer, objective.named_parameters())
     return Runner(name, config, objective, optimizer, loader(config, data.split("train")))
 
 

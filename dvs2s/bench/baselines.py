@@ -13,7 +13,7 @@ from dvs2s.model import Dvs2sModel
 from dvs2s.objectives.bounds import Bound
 from dvs2s.objectives.cross_entropy import encode
 from dvs2s.objectives.lower_bound import sample_vocabularies
-from dvs2s.objectives.reward_predictor import RewardPredictor, squared_error
+from dvs2s.objectives.reward_predictor import RewardPredictor, reward_ceilings, squared_error
 from dvs2s.objectives.row_price import RowPrice
 from dvs2s.objectives.word_loss import Negatives, WordLoss
 from dvs2s.objectives.word_terms import WordTerms, word_terms
@@ -25,7 +25,7 @@ class Seen:
 
     final: Tensor
     hidden: Tensor
-    scores: Tensor
+    ceilings: Tensor
     mask: Tensor
     rewards: Tensor
 
@@ -37,8 +37,9 @@ def _seen(model: Dvs2sModel, batch: Batch, samples: int = 5) -> Seen:
     membership = sample_vocabularies(words.logits, words.gold, samples)
     losses = model.output.losses(hidden, membership, batch.responses)
     mask = batch.response_mask
-    scores = model.output.scores(hidden, batch.responses)
-    return Seen(encoded.final, hidden, scores, mask, -(losses * mask[:, None]).sum(-1))
+    rows, fixed = model.output.projection, model.sizes.num_fixed
+    ceilings = reward_ceilings(hidden, rows.weight, rows.bias, batch.responses, num_fixed=fixed)
+    return Seen(encoded.final, hidden, ceilings, mask, -(losses * mask[:, None]).sum(-1))
 
 
 def warm_up(model: Dvs2sModel, bounds: Sequence[Bound], batches: Sequence[Batch]) -> float:
@@ -57,7 +58,7 @@ def warm_up(model: Dvs2sModel, bounds: Sequence[Bound], batches: Sequence[Batch]
 def _teach(predictor: RewardPredictor, seen: Sequence[Seen], epochs: int = 20) -> None:
     optimizer = torch.optim.Adam(predictor.parameters(), lr=0.003)
     for batch in [batch for _ in range(epochs) for batch in seen]:
-        guess = predictor(batch.final, batch.hidden, batch.scores, batch.mask)
+        guess = predictor(batch.final, batch.hidden, batch.ceilings, batch.mask)
         error = squared_error(guess, batch.rewards, batch.mask.sum(1)) / batch.mask.sum()
         optimizer.zero_grad()
         torch.autograd.backward(error)

@@ -20,16 +20,6 @@ class Output(nn.Module):
         self.chunk = chunk
         self.projection = nn.Linear(hidden_size, vocabulary_size)
 
-    def scores(self, hidden: Tensor, words: Tensor) -> Tensor:
-        """Returns the scores s(word) (B, R) of one word a row.
-
-        Args:
-            hidden: (B, R, H) float.
-            words: (B, R) int64.
-        """
-        rows = self.projection.weight[words]  # (B, R, H)
-        return (hidden * rows).sum(-1) + self.projection.bias[words]
-
     def losses(self, hidden: Tensor, membership: Tensor, targets: Tensor) -> Tensor:
         """Returns ``-log p(target)`` under M vocabularies an example: (B, M, R), nats.
 

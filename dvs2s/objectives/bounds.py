@@ -12,7 +12,7 @@ from dvs2s.objectives.baselines import Baseline
 from dvs2s.objectives.closed_form import log_weights, widened
 from dvs2s.objectives.lower_bound import Estimate, estimate, sample_vocabularies
 from dvs2s.objectives.multi_sample import estimate_multi_sample
-from dvs2s.objectives.reward_predictor import RewardPredictor, squared_error
+from dvs2s.objectives.reward_predictor import RewardPredictor, reward_ceilings, squared_error
 from dvs2s.objectives.word_terms import WordTerms
 
 BoundKind = Literal["monte_carlo", "multi_sample", "closed_form"]
@@ -137,8 +137,11 @@ class Bound:
         losses = self._losses(model, hidden, membership, logits, words.gold, batch, scored=scored)
         sampled, guess, gains = losses[:, : options.num_samples], None, None
         if scored and self.predictor is not None:
-            scores = model.output.scores(hidden.detach(), batch.responses)
-            guess = self.predictor(final, hidden, scores, mask)
+            rows, fixed = model.output.projection, model.sizes.num_fixed
+            ceilings = reward_ceilings(
+                hidden, rows.weight, rows.bias, batch.responses, num_fixed=fixed
+            )
+            guess = self.predictor(final, hidden, ceilings, mask)
         elif scored and self.baseline.kind == "closed_form":
             guess = -(losses[:, options.num_samples] * mask).sum(1).detach()
         elif learns and not scored:

@@ -207,6 +207,19 @@ def test_widened_is_a_chance_to_come_in_anyway(rate: float, logit: float, other:
     torch.testing.assert_close(actual, beta + (1 - beta) * rate)
 
 
+@pytest.mark.parametrize("kind", ["closed_form", "monte_carlo", "multi_sample"])
+def test_words_by_chance_keep_a_bound(kind: str) -> None:
+    """More competitors make no response likelier: every widened bound is below the plain one."""
+    for seed in range(4):
+        instance = Instance(seed)
+        with torch.no_grad():
+            values = []
+            for rate in (0.0, 0.1, 0.5):
+                instance.logits = widened(Instance(seed).logits, rate)
+                values.append(float(bound(instance, kind, 2)))
+        assert values == sorted(values, reverse=True)
+
+
 def test_wrong_rates_are_named() -> None:
     with pytest.raises(ValueError, match=r"rate must be at least 0 and below 1, got 1"):
         widened(torch.zeros(1, CONTENT), 1.0)

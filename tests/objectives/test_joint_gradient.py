@@ -14,7 +14,7 @@ from dvs2s.objectives.bounds import BoundOptions
 from dvs2s.objectives.cross_entropy import full_cross_entropy
 from dvs2s.objectives.dvs2s import Joint, JointOptions
 from dvs2s.objectives.gold import gold_membership
-from dvs2s.objectives.reward_predictor import RewardPredictor
+from dvs2s.objectives.reward_predictor import RewardPredictor, reward_ceilings
 from dvs2s.objectives.row_price import RowPrice
 from dvs2s.objectives.word_loss import Negatives, WordLoss
 
@@ -183,6 +183,19 @@ def test_the_network_of_a_learned_baseline_looks_and_does_not_touch() -> None:
     assert all(grad is None for grad in grads)
     padded = predictor(final, hidden * mask[..., None], scores * mask, mask)
     torch.testing.assert_close(guess, padded)
+
+
+def test_no_vocabulary_beats_the_smallest() -> None:
+    model, batch = instance()
+    model.eval()
+    with torch.no_grad():
+        hidden = model.unroll(model.encode(batch.messages, batch.message_lengths), batch.responses)
+        rows = model.output.projection
+        actual = reward_ceilings(hidden, rows.weight, rows.bias, batch.responses, num_fixed=FIXED)
+        for place, word in enumerate(batch.responses[0].tolist()):
+            least = sorted({*range(FIXED), word})
+            scores = rows(hidden)[0, place, least].log_softmax(-1)
+            torch.testing.assert_close(actual[0, place], scores[least.index(word)])
 
 
 def test_a_share_of_the_updates_is_full() -> None:
