@@ -5,9 +5,14 @@ from torch import Tensor
 
 from dvs2s.model import Dvs2sModel
 
+_WIDTHS = (64, 32)  # of a sketch, up to so many words and above: there, reading them is the cost
+_MANY_WORDS = 65_536
+_FEWEST_WORDS = 2_048  # below, all rows are read sooner than their sketches
+_ROWS_LOOKED_AT = 16_384  # spread over the words: enough to tell in which directions rows differ
+
 
 def engine_weights(model: Dvs2sModel) -> list[Tensor]:
-    """Returns the 28 tensors that the engine packs, float32 and contiguous.
+    """Returns the 29 tensors that the engine packs, float32 and contiguous.
 
     Those that are so already are not copied: embeddings, and in float32 the output's and the word
     predictor's rows, are shared with the model. Train a model on, and it needs a new engine.
@@ -38,5 +43,27 @@ def engine_weights(model: Dvs2sModel) -> list[Tensor]:
         predictor.output.weight,
         predictor.output.bias,
         predictor.repetition,
+        sketch_directions(predictor.output.weight.detach()),
     ]
     return [t.detach().to("cpu", torch.float32).contiguous() for t in tensors]
+
+
+def sketch_directions(rows: Tensor) -> Tensor:
+    """Returns the directions in which the word predictor's rows are longest, orthonormal.
+
+    Args:
+        rows: (C, D) float.
+
+    Returns:
+        (64 or 32, D) float32, the leading right singular vectors of a sample of the rows; (0, D)
+        where sketches would not pay, or some row is not finite.
+    """
+    count, width = rows.shape
+    if count < _FEWEST_WORDS or width < 2 * max(_WIDTHS):
+        return rows.new_empty(0, width)
+    sample = rows[:: max(1, count // _ROWS_LOOKED_AT)].to("cpu", torch.float32)
+    products = sample.T @ sample
+    if not bool(products.isfinite().all()):
+        return products[:0]
+    _, vectors = torch.linalg.eigh(products)  # rising
+    return vectors[:, -_WIDTHS[count > _MANY_WORDS] :].T.contiguous()

@@ -89,10 +89,10 @@ std::vector<int64_t> longs(const Tensor& t) {
   return {data, data + flat.numel()};
 }
 
-// weights: in the order of Source, each float32 and contiguous.
+// weights: in the order of Source, each float32 and contiguous; the last, directions, may be empty.
 // numbers: V, num_fixed, E, H, bag, D, precision, threads.
 int64_t engine_new(std::vector<Tensor> weights, std::vector<int64_t> numbers) {
-  STD_TORCH_CHECK(weights.size() == 28, "weights must be 28 tensors, got ", weights.size());
+  STD_TORCH_CHECK(weights.size() == 29, "weights must be 29 tensors, got ", weights.size());
   STD_TORCH_CHECK(numbers.size() == 8, "numbers must be 8, got ", numbers.size());
   for (auto& w : weights) {
     STD_TORCH_CHECK(
@@ -102,13 +102,16 @@ int64_t engine_new(std::vector<Tensor> weights, std::vector<int64_t> numbers) {
   const NetworkSizes sizes{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]};
   const auto& w = weights;
   const int64_t wide = 2 * sizes.H + sizes.E, C = sizes.V - sizes.num_fixed;
-  const int64_t expected[28] = {
+  const int64_t directions = w[28].numel() / std::max<int64_t>(sizes.D, 1);
+  STD_TORCH_CHECK(directions % 4 == 0 && directions <= std::min(Sketch::kMostWidth, sizes.D - 1),
+                  "directions must be a multiple of 4 up to ", Sketch::kMostWidth, ", got ", directions);
+  const int64_t expected[29] = {
       sizes.V * sizes.E, 3 * sizes.H * sizes.E, 3 * sizes.H * sizes.H, 3 * sizes.H, 3 * sizes.H,
       3 * sizes.H * sizes.E, 3 * sizes.H * sizes.H, 3 * sizes.H, 3 * sizes.H, sizes.H * sizes.H,
       sizes.H * wide, sizes.H, sizes.H, sizes.H * wide, sizes.H, 3 * sizes.H * sizes.E, 3 * sizes.H,
       3 * sizes.H * wide, 3 * sizes.H * sizes.H, 3 * sizes.H, sizes.V * sizes.H, sizes.V,
-      sizes.V * 2 * sizes.bag, sizes.D * 2 * sizes.bag, sizes.D, C * sizes.D, C, C};
-  for (size_t i = 0; i < 28; ++i) {
+      sizes.V * 2 * sizes.bag, sizes.D * 2 * sizes.bag, sizes.D, C * sizes.D, C, C, directions * sizes.D};
+  for (size_t i = 0; i < 29; ++i) {
     STD_TORCH_CHECK(
         w[i].numel() == expected[i], "weight ", i, " must have ", expected[i], " elements, got ",
         w[i].numel());
@@ -117,7 +120,7 @@ int64_t engine_new(std::vector<Tensor> weights, std::vector<int64_t> numbers) {
   Source source{
       at(0), {at(1), at(5)}, {at(2), at(6)}, {at(3), at(7)}, {at(4), at(8)}, at(9), at(10), at(11),
       at(12), at(13), at(14), at(15), at(16), at(17), at(18), at(19), at(20), at(21), at(22),
-      at(23), at(24), at(25), at(26), at(27)};
+      at(23), at(24), at(25), at(26), at(27), at(28), directions};
   return checked([&] {
     auto loaded = std::make_shared<Loaded>();
     loaded->network = std::make_unique<Network>(

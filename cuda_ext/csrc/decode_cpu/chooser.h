@@ -3,9 +3,9 @@
 
 #include <vector>
 
+#include "narrow.h"
 #include "network.h"
 #include "request.h"
-#include "screen.h"
 
 namespace dvs2s::engine {
 
@@ -13,7 +13,7 @@ class Chooser {
  public:
   explicit Chooser(Network& network) : net_(network) {}
 
-  // What the logits of beta are made of, for requests whose choice needs them.
+  // Scores the words that requests choose from, where the choice needs it.
   void predict(const std::vector<Request*>& requests, const Selection& selection);
   // Fills ids, log_odds, layout, head, full and rows.
   void choose(const std::vector<Request*>& requests, const Selection& selection);
@@ -21,25 +21,27 @@ class Chooser {
  private:
   void bag(const Request& request, float* out) const;
   void guess(const std::vector<Request*>& requests);
-  void score_all(const std::vector<Request*>& requests);
-  void score_block(int64_t first, int64_t last, int64_t count);
-  void score_likely(const Request& request, const Selection& selection, int64_t index);
-  void repeat(const Request& request, float* odds) const;
-  void take(const Request& request, const Selection& selection);
-  void take_best(const Selection& selection, const float* odds);
-  void pick(Request& request, const Selection& selection, const float* odds);
+  void convert_guesses(int64_t count);
+  void list_likely(const std::vector<Request*>& requests, const Selection& selection);
+  void score_listed();
+  void score_all();
+  void score_rows(
+      const Scored& scored, int64_t first, int64_t last, int64_t x_first, int64_t x_count,
+      float* out, int64_t ld) const;
+  void repeat();
+  void pick(Request& request, const Selection& selection, size_t index);
   void gather(const std::vector<Request*>& requests);
 
   Network& net_;
-  bool has_odds_ = false, screens_ = false;
+  bool has_odds_ = false;
   Columns bags_;
   Buffer<float> bag_, guess_, odds_;
-  Buffer<char> rows_;
+  Buffer<char> rows_;  // guesses in the precision of the content rows
   Buffer<float> scales_;
-  Screen::Bounds bounds_;
-  std::vector<uint8_t> taken_;
-  std::vector<float> rank_, ordered_;
-  std::vector<int32_t> likely_;
+  Sketch::Bounds bounds_;
+  Narrower narrower_;
+  std::vector<Demand> demands_;  // a request each
+  std::vector<Scored> scored_;
 };
 
 }  // namespace dvs2s::engine

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #if defined(__x86_64__)
 #pragma GCC push_options
@@ -113,7 +114,8 @@ struct Int8 {
 
 const StepKernels kStepAvx2 = {
     "avx2", F32::kMaxColumns, {gemm<F32>, gemm<BF16>, gemm<Int8>}, gates, exp_twice, energy,
-    energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot};
+    energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot,
+    bounds};
 
 }  // namespace dvs2s::engine
 #pragma GCC pop_options

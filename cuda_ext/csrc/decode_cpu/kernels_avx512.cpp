@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #if defined(__x86_64__)
 #pragma GCC push_options
@@ -202,7 +203,8 @@ float dot(const float* a, const float* b, int64_t n) {
 
 const StepKernels kStepAvx512 = {
     "avx512", F32::kMaxColumns, {gemm<F32>, gemm<BF16>, gemm<Int8>}, gates, exp_twice, energy,
-    energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot};
+    energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot,
+    bounds};
 
 }  // namespace dvs2s::engine
 #pragma GCC pop_options

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace dvs2s::engine {
 namespace {
@@ -80,6 +81,7 @@ struct Int8 {
 
 const StepKernels kStepPortable = {
     "portable", F32::kMaxColumns, {gemm<F32>, gemm<BF16>, gemm<Int8>}, gates, exp_twice, energy,
-    energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot};
+    energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot,
+    bounds};
 
 }  // namespace dvs2s::engine

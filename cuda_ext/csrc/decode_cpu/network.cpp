@@ -25,12 +25,16 @@ Network::Network(const NetworkSizes& s, const Source& from, Precision p, int thr
   start.pack(p, {{from.start, from.start_bias, s.H}}, wide);
   cell.pack(p, {{from.state_gates, from.state_bias, gates}, {from.query, nullptr, s.H}}, s.H);
   word.pack(p, {{from.word_gates, from.word_bias, gates}}, s.E);
-  // The choice of T is float32's in bf16, too: the screen reads a quarter of its bytes.
+  // The choice of T is float32's in bf16, too: few of the rows are read.
   const Precision words = p == kInt8 ? kInt8 : kFloat32;
   hidden.pack(words, {{from.hidden, from.hidden_bias, s.D}}, 2 * s.bag);
   output.take(p, from.output, from.output_bias, s.V, s.H);
   content.take(words, from.content, from.content_bias, s.V - s.num_fixed, s.D);
-  if (words == kFloat32) screen.take(content);
+  const int64_t content_words = s.V - s.num_fixed;
+  if (from.num_directions > 0 && content_words > 0) {
+    sketch.take(pool, from.content, from.content_bias, content_words, s.D, from.directions,
+                from.num_directions);
+  }
   pack_all(pool, output, s.num_fixed / kChunk * kChunk, &head);
 }
 

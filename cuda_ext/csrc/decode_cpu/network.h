@@ -7,7 +7,7 @@
 
 #include "matrix.h"
 #include "pool.h"
-#include "screen.h"
+#include "sketch.h"
 
 namespace dvs2s::engine {
 
@@ -31,6 +31,8 @@ struct Source {
   const float *hidden, *hidden_bias;             // (D, 2 bag), (D)
   const float *content, *content_bias;           // (V - num_fixed, D), (V - num_fixed)
   const float *repetition;                       // (V - num_fixed)
+  const float *directions = nullptr;             // orthonormal (num_directions, D), or none
+  int64_t num_directions = 0;
 };
 
 class Network {
@@ -53,7 +55,7 @@ class Network {
   Matrix head;          // output rows of the first words, which every vocabulary holds, in whole chunks
   RowStore output;
   RowStore content;  // word predictor: float32, or int8 where that is the precision
-  Screen screen;     // of content, where it is float32
+  Sketch sketch;     // of content; empty without directions
 
   int64_t source_width() const { return 2 * sizes.H + sizes.E; }
   // The whole vocabulary's rows, packed when they are first asked for.

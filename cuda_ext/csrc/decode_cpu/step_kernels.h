@@ -53,6 +53,11 @@ struct StepKernels {
   float (*to_row[kPrecisions])(const float* x, int64_t n, int64_t units, char* out);
   // Sum of products of two float rows.
   float (*dot)(const float* a, const float* b, int64_t n);
+  // low and high = scores less and plus (a * rest + b * length), -inf where that is no number, and
+  // the greatest of each block, for 16 * blocks values.
+  void (*bounds)(
+      const float* scores, const float* rest, const float* length, float a, float b,
+      int64_t blocks, float* low, float* high, float* top_low, float* top_high);
 };
 
 const StepKernels& step_kernels();
