@@ -138,11 +138,12 @@ def random_model(sizes: ModelSizes) -> Dvs2sModel:
 def _stretched(rows: Tensor, leading: Tensor, along: float, across: float) -> Tensor:
     """Returns random rows that are so long along the leading directions and across them."""
     rows = torch.randn_like(rows)
-    inside = rows @ leading @ leading.T
-    rest = rows - inside
-    return inside * (along / leading.shape[1] ** 0.5) + rest * (
+    inside: Tensor = rows @ leading @ leading.T
+    rest: Tensor = rows - inside
+    stretched: Tensor = inside * (along / leading.shape[1] ** 0.5) + rest * (
         across / (rows.shape[1] - leading.shape[1]) ** 0.5
     )
+    return stretched
 
 
 def _contenders(
