@@ -66,4 +66,5 @@ def sketch_directions(rows: Tensor) -> Tensor:
     if not bool(products.isfinite().all()):
         return products[:0]
     _, vectors = torch.linalg.eigh(products)  # rising
-    return vectors[:, -_WIDTHS[count > _MANY_WORDS] :].T.contiguous()
+    directions: Tensor = vectors[:, -_WIDTHS[count > _MANY_WORDS] :].T.contiguous()
+    return directions
