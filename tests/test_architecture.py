@@ -250,8 +250,12 @@ TIERS: tuple[dict[str, str], ...] = (
         " objectives.*",
         "bench.contenders": "decoding.options decoding.search decoding.session dynamic_vocab"
         " engine.engine engine.words layers.encoder model",
-        "bench.decoding": "bench.timing bench.presets bench.contenders decoding.options"
-        " engine.engine model",
+        "bench.random_model": "model",
+        "bench.rows": "bench.presets",
+        "bench.floor": "bench.presets bench.timing model ops.extension",
+        "bench.peers": "bench.contenders errors model",
+        "bench.decoding": "bench.timing bench.presets bench.contenders bench.floor bench.peers"
+        " bench.random_model bench.rows decoding.options engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
         " data.prefetch data.prepare parallel.group parallel.replica data.sample training.lock"
         " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
@@ -283,6 +287,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "serving.worker": "backends config errors responder serving.generation serving.models"
         " serving.running serving.schedule serving.wire",
         "reranking": "answer data.batch decoding.mmi responder text.specials",
+        "bench.precision": "answer config data.batch data.corpus evaluation.bleu"
+        " evaluation.diversity responder scoring",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
         " evaluation.diversity evaluation.report responder validation",
         "sweeps.measure": "build config data.batch data.corpus loading model responder sweeps.job"
@@ -350,8 +356,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
         " cli.train data.corpus devices errors evaluation.vectors table.* topics"
         " training.checkpoint training.lock training.signals",
-        "cli.bench": "bench.* build cli.configs cli.entry cli.output config data.batch data.corpus"
-        " engine.engine errors loading ops.extension",
+        "cli.bench": "bench.* build cli.configs cli.entry cli.output cli.runtime config data.batch"
+        " data.corpus engine.engine errors loading ops.extension responder",
         "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime cli.voice errors",
         "cli.chat": "answer cli.configs cli.entry cli.runtime cli.voice",

@@ -54,6 +54,16 @@ class Contender(Protocol):
         """``full`` or ``dynamic``."""
         ...
 
+    @property
+    def family(self) -> str:
+        """Whose replies its own are compared with: ``ours``, or ``peer``."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What has to be known to compare it."""
+        ...
+
     def decode(self, task: Task) -> tuple[Replies, dict[str, float]]:
         """Returns the replies, and the seconds by stage."""
         ...
@@ -64,7 +74,7 @@ class Plain:
 
     def __init__(self, model: Dvs2sModel, vocabulary: str) -> None:
         self._model, self.vocabulary = model, vocabulary
-        self.name = "torch fp32, plain search"
+        self.name, self.family, self.note = "torch fp32, plain search", "ours", ""
 
     @torch.inference_mode()
     def decode(self, task: Task) -> tuple[Replies, dict[str, float]]:
@@ -115,7 +125,8 @@ class Compiled:
     ) -> None:
         self._engine = Engine(model, precision=precision, threads=threads)
         self.vocabulary = vocabulary
-        self.name = f"engine {precision}"
+        self.name, self.family, self.note = f"engine {precision}", "ours", ""
+        self.precision = precision
 
     def decode(self, task: Task) -> tuple[Replies, dict[str, float]]:
         """Returns the replies, and the seconds by stage."""

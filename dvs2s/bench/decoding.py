@@ -1,182 +1,117 @@
 """The decoding benchmark: speed, memory and agreement of every contender on the same messages."""
 
-from dataclasses import asdict, dataclass, field
+import logging
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 
 from dvs2s.bench.contenders import Compiled, Contender, Plain, Replies, Task, TorchInt8
+from dvs2s.bench.floor import Rates, floor_seconds, measure_rates
+from dvs2s.bench.peers import CTranslate2, HuggingFace, RandomTransformer, why_no_peers
 from dvs2s.bench.presets import Preset, Setting
+from dvs2s.bench.random_model import random_model
+from dvs2s.bench.rows import MESSAGE_WORDS, REPLY_WORDS, Missing, Row
 from dvs2s.bench.timing import Timed, environment, interleave, read_bandwidth, resident_bytes
 from dvs2s.decoding.options import SearchOptions
 from dvs2s.engine.engine import Precision, why_unavailable
-from dvs2s.model import Dvs2sModel, ModelSizes
+from dvs2s.model import ModelSizes
 
-MESSAGE_WORDS = 15
-REPLY_WORDS = 15
+logger = logging.getLogger("dvs2s")
+_ENGINE = ("fp32", "bf16", "int8")
+_PEERS = {"huggingface": "Hugging Face generate fp32", "ctranslate2": "CTranslate2 int8"}
+# References of the replies of each family, the first that takes part.
+_REFERENCES = ("torch fp32, plain search", "engine fp32", "Hugging Face generate fp32")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One contender at one task.
+class Run:
+    """How a grid is run.
 
     Args:
-        setting: the task.
-        name: of the contender; vocabulary: ``full`` or ``dynamic``.
-        ms: median of a batch's milliseconds; p99: milliseconds that 99 of 100 stay within.
-        ms_per_reply, words_per_second: from the median.
-        times_faster: the baseline's median over this one's; the baseline is the first contender.
-        agreement: share of words equal to the plain float32 search's over the same vocabulary;
-            None where that took no part.
-        peak_mb: by which a run raised the process's memory.
-        weights_mb: by which making the contender did.
-        stages: median milliseconds by stage.
-        note: what has to be known to compare it.
-    """
-
-    setting: Setting
-    name: str
-    vocabulary: str
-    ms: float
-    p99: float
-    ms_per_reply: float
-    words_per_second: float
-    times_faster: float
-    agreement: float | None
-    peak_mb: float
-    weights_mb: float
-    stages: dict[str, float] = field(default_factory=dict)
-    note: str = ""
-
-
-def run_decoding(
-    preset: Preset, *, threads: int, rounds: int, seed: int, clock: str = "wall"
-) -> tuple[list[Row], dict[str, Any]]:
-    """Returns a row for every contender at every setting, and the machine that they ran on.
-
-    Args:
-        preset: the grid; its model gets random weights.
         threads: of every contender, at least 1.
-        rounds: 0 for the preset's.
+        rounds: timed ones; 0 for the preset's.
         seed: of weights and messages.
         clock: "wall", or "cpu" for the process's own seconds; stages are by the wall clock.
     """
-    torch.set_num_threads(threads)
+
+    threads: int
+    rounds: int = 0
+    seed: int = 0
+    clock: str = "wall"
+
+
+def run_decoding(preset: Preset, run: Run) -> tuple[list[Row], list[Missing], dict[str, Any]]:
+    """Returns a row for every contender at every setting, who is missing, and the machine.
+
+    Args:
+        preset: the grid; its models get random weights.
+        run: how.
+    """
+    torch.set_num_threads(run.threads)
     machine = environment() | {
-        "threads": threads,
-        "clock": clock,
+        "threads": run.threads,
+        "clock": run.clock,
         "read_gb_per_second": read_bandwidth() / 1e9,
     }
     machine["engine"] = why_unavailable() or "there"
+    rates, run = measure_rates(), replace(run, rounds=run.rounds or preset.rounds)
+    present, missing = _who(preset)
     rows: list[Row] = []
     for size in dict.fromkeys(setting.vocabulary_size for setting in preset.settings):
-        torch.manual_seed(seed)
-        model = random_model(preset.at(size))
-        contenders, weights = _contenders(preset, model, threads)
+        sizes = preset.at(size)
+        contenders, weights = _contenders(present, sizes, run, preset.settings[0].num_words)
         for setting in preset.settings:
             if setting.vocabulary_size == size:
-                rows += _run(setting, contenders, weights, rounds or preset.rounds, seed, clock)
-    return rows, machine
+                found = _run(setting, contenders, weights, run)
+                rows += [_with_floor(row, sizes, rates) for row in found]
+    return rows, missing, machine
 
 
-def as_json(rows: list[Row], machine: dict[str, Any]) -> dict[str, Any]:
-    """Returns plain JSON types."""
-    return {"machine": machine, "rows": [asdict(row) for row in rows]}
-
-
-def as_table(rows: list[Row]) -> str:
-    """Returns lines of text for people, a block for every setting."""
-    lines: list[str] = []
-    for setting in dict.fromkeys(row.setting for row in rows):
-        kind = "greedy" if setting.beam == 1 else f"beam {setting.beam}"
-        lines.append(
-            f"\nV = {setting.vocabulary_size:,}, |T| = {setting.num_words:,}, "
-            f"batch {setting.batch}, {kind}, {MESSAGE_WORDS} words in, {REPLY_WORDS} out"
-        )
-        lines.append(
-            f"{'':46}{'vocabulary':>11}{'ms':>10}{'p99':>10}{'words/s':>10}{'faster':>8}"
-            f"{'same':>7}{'peak MB':>9}  stages, ms"
-        )
-        for row in rows:
-            if row.setting == setting:
-                lines.append(_line(row))
-    return "\n".join(lines).lstrip("\n")
-
-
-def _line(row: Row) -> str:
-    stages = ", ".join(f"{name} {ms:.1f}" for name, ms in row.stages.items())
-    same = "-" if row.agreement is None else f"{row.agreement:.3f}"
-    note = f"  {row.note}" if row.note else ""
-    return (
-        f"{row.name:46}{row.vocabulary:>11}{row.ms:10.2f}{row.p99:10.2f}"
-        f"{row.words_per_second:10.0f}{row.times_faster:8.1f}{same:>7}{row.peak_mb:9.1f}"
-        f"  {stages}{note}"
-    )
-
-
-@torch.no_grad()
-def random_model(sizes: ModelSizes) -> Dvs2sModel:
-    """Returns a model of random weights whose word predictor has a trained one's proportions.
-
-    Its biases are the prior that training starts from, by Zipf's law. Its rows and hidden vectors
-    are as long as those of a model trained on DailyDialog, in 64 directions and in all others:
-    1.14 and 0.95, 7.4 and 2.1. How many rows have to be read turns on that.
-    """
-    model = Dvs2sModel(sizes).eval()
-    predictor, width = model.word_predictor, sizes.predictor_size
-    ranks = torch.arange(1, sizes.vocabulary_size - sizes.num_fixed + 1)
-    predictor.set_prior(0.5 / ranks.float())
-    leading = torch.linalg.qr(torch.randn(width, min(64, width // 2))).Q
-    predictor.output.weight.copy_(_stretched(predictor.output.weight, leading, 1.14, 0.95))
-    bag = float(predictor.bags.weight.std()) * (2 * sizes.bag_size) ** 0.5
-    hidden = _stretched(predictor.hidden.weight.T, leading, 7.4, 2.1)
-    predictor.hidden.weight.copy_(hidden.T / bag)
-    return model
-
-
-def _stretched(rows: Tensor, leading: Tensor, along: float, across: float) -> Tensor:
-    """Returns random rows that are so long along the leading directions and across them."""
-    rows = torch.randn_like(rows)
-    inside: Tensor = rows @ leading @ leading.T
-    rest: Tensor = rows - inside
-    stretched: Tensor = inside * (along / leading.shape[1] ** 0.5) + rest * (
-        across / (rows.shape[1] - leading.shape[1]) ** 0.5
-    )
-    return stretched
+def _who(preset: Preset) -> tuple[list[tuple[str, str]], list[Missing]]:
+    """Returns the preset's contenders that are here, and those that are not."""
+    no_peers = why_no_peers() if any(kind in _PEERS for kind, _ in preset.contenders) else ""
+    why = dict.fromkeys(_PEERS, no_peers) | dict.fromkeys(_ENGINE, why_unavailable())
+    present = [one for one in preset.contenders if not why.get(one[0])]
+    missing = [
+        Missing(_PEERS.get(kind, f"engine {kind}"), vocabulary, why[kind])
+        for kind, vocabulary in preset.contenders
+        if why.get(kind)
+    ]
+    for one in missing:
+        logger.info("%s (%s) takes no part: %s", one.name, one.vocabulary, one.why)
+    return present, missing
 
 
 def _contenders(
-    preset: Preset, model: Dvs2sModel, threads: int
+    kinds: list[tuple[str, str]], sizes: ModelSizes, run: Run, num_words: int
 ) -> tuple[list[Contender], list[float]]:
+    torch.manual_seed(run.seed)
+    model = random_model(sizes)
+    peer = RandomTransformer(sizes) if any(kind in _PEERS for kind, _ in kinds) else None
     made: list[Contender] = []
     weights: list[float] = []
-    for kind, vocabulary in preset.contenders:
-        if kind in ("fp32", "bf16", "int8") and why_unavailable():
-            continue
+    for kind, vocabulary in kinds:
         before = resident_bytes()
-        made.append(_contender(kind, vocabulary, model, threads))
+        match kind:
+            case "plain":
+                made.append(Plain(model, vocabulary))
+            case "torch_int8":
+                made.append(TorchInt8(model))
+            case "huggingface":
+                assert peer is not None
+                made.append(HuggingFace(peer))
+            case "ctranslate2":
+                assert peer is not None
+                made.append(CTranslate2(peer, vocabulary, run.threads, num_words))
+            case _:
+                made.append(Compiled(model, vocabulary, cast(Precision, kind), run.threads))
         weights.append(max(0.0, (resident_bytes() - before) / 1e6))
     return made, weights
 
 
-def _contender(kind: str, vocabulary: str, model: Dvs2sModel, threads: int) -> Contender:
-    match kind:
-        case "plain":
-            return Plain(model, vocabulary)
-        case "torch_int8":
-            return TorchInt8(model)
-        case _:
-            return Compiled(model, vocabulary, cast(Precision, kind), threads)
-
-
 def _run(
-    setting: Setting,
-    contenders: list[Contender],
-    weights: list[float],
-    rounds: int,
-    seed: int,
-    clock: str,
+    setting: Setting, contenders: list[Contender], weights: list[float], run: Run
 ) -> list[Row]:
     options = SearchOptions(
         kind="greedy" if setting.beam == 1 else "beam",
@@ -184,24 +119,28 @@ def _run(
         min_length=REPLY_WORDS,
         max_length=REPLY_WORDS,
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(run.seed)
     warm_up = 1
-    shape = (warm_up + rounds, setting.batch, MESSAGE_WORDS)  # new messages every round
+    shape = (warm_up + run.rounds, setting.batch, MESSAGE_WORDS)  # new messages every round
     messages = torch.randint(5, setting.vocabulary_size, shape, generator=generator)
     replies: list[list[Replies]] = [[] for _ in contenders]
 
     def runner(index: int) -> Any:
-        def run(number: int) -> dict[str, float]:
+        def decode(number: int) -> dict[str, float]:
             task = Task(messages[number], options, setting.num_words)
             found, stages = contenders[index].decode(task)
             replies[index].append(found)
             return stages
 
-        return run
+        return decode
 
-    title = f"V {setting.vocabulary_size:,} batch {setting.batch} beam {setting.beam}"
-    runs = [runner(i) for i in range(len(contenders))]
-    timed = interleave(runs, rounds=rounds, warm_up=warm_up, title=title, clock=clock)
+    timed = interleave(
+        [runner(i) for i in range(len(contenders))],
+        rounds=run.rounds,
+        warm_up=warm_up,
+        title=f"V {setting.vocabulary_size:,} batch {setting.batch} beam {setting.beam}",
+        clock=run.clock,
+    )
     baseline = timed[0].quantile(0.5)
     return [
         _row(setting, contender, result, baseline, memory, _agreement(i, contenders, replies))
@@ -233,21 +172,44 @@ def _row(
         peak_mb=timed.peak_bytes / 1e6,
         weights_mb=weights_mb,
         stages={name: seconds * 1e3 for name, seconds in timed.median_stages().items()},
+        note=contender.note,
     )
+
+
+def _with_floor(row: Row, sizes: ModelSizes, rates: Rates | None) -> Row:
+    precision = row.name.removeprefix("engine ")
+    if rates is None or precision not in _ENGINE:
+        return row
+    seconds = floor_seconds(
+        sizes,
+        row.setting,
+        rates,
+        precision=precision,
+        dynamic=row.vocabulary == "dynamic",
+        words_in=MESSAGE_WORDS,
+        words_out=REPLY_WORDS,
+    )
+    return replace(row, floor_ms=seconds * 1e3)
 
 
 def _agreement(
     index: int, contenders: list[Contender], replies: list[list[Replies]]
 ) -> float | None:
-    """Returns the share of words that the plain search gives too, place by place."""
+    """Returns the share of words that the reference gives too, place by place."""
     mine = contenders[index]
-    for other, theirs in zip(contenders, replies, strict=True):
-        if type(other) is Plain and other.vocabulary == mine.vocabulary:
-            pairs = [
-                (a, b)
-                for one, two in zip(replies[index], theirs, strict=True)
-                for x, y in zip(one, two, strict=True)
-                for a, b in zip(x, y, strict=True)
-            ]
-            return sum(a == b for a, b in pairs) / len(pairs)
+    for name in _REFERENCES:
+        for other, theirs in zip(contenders, replies, strict=True):
+            alike = other.vocabulary == mine.vocabulary and other.family == mine.family
+            if other.name == name and alike:
+                return _share(replies[index], theirs)
     return None
+
+
+def _share(mine: list[Replies], theirs: list[Replies]) -> float:
+    pairs = [
+        (a, b)
+        for one, two in zip(mine, theirs, strict=True)
+        for x, y in zip(one, two, strict=True)
+        for a, b in zip(x, y, strict=True)
+    ]
+    return sum(a == b for a, b in pairs) / len(pairs)

@@ -38,6 +38,11 @@ class Setting:
     batch: int
     beam: int
 
+    def describe(self) -> str:
+        """Returns the task in words."""
+        kind = "greedy" if self.beam == 1 else f"beam {self.beam}"
+        return f"V = {self.vocabulary_size:,}, |T| = {self.num_words:,}, batch {self.batch}, {kind}"
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -46,8 +51,8 @@ class Preset:
     Args:
         sizes: of the model, but for V.
         settings: the tasks.
-        contenders: (kind, vocabulary): "plain", "torch_int8", "fp32", "bf16", "int8" with
-            "full" or "dynamic".
+        contenders: (kind, vocabulary): "plain", "torch_int8", "fp32", "bf16", "int8",
+            "ctranslate2", "huggingface" with "full" or "dynamic".
         rounds: timed rounds.
     """
 
@@ -96,9 +101,29 @@ PRESETS: dict[str, Preset] = {
     "scaling": Preset(
         PAPER_SIZES,
         tuple(
-            Setting(size, 1_000, 1, beam) for size in (30_000, 128_000, 256_000) for beam in (1, 20)
+            setting
+            for size in (30_000, 128_000, 256_000)
+            for setting in (
+                *(Setting(size, 1_000, 1, beam) for beam in (1, 5, 20)),
+                *(Setting(size, words, 1, 20) for words in (500, 2_000, 5_000)),
+                *(Setting(size, 1_000, batch, 1) for batch in (16, 64, 256)),
+            )
         ),
-        (("int8", "full"), ("int8", "dynamic")),
-        rounds=9,
+        (("int8", "full"), ("fp32", "dynamic"), ("int8", "dynamic")),
+        rounds=5,
+    ),
+    "peers": Preset(
+        PAPER_SIZES,
+        (*_BOTH, Setting(30_000, 1_000, 64, 1)),
+        (
+            ("plain", "full"),
+            ("torch_int8", "full"),
+            ("int8", "full"),
+            ("int8", "dynamic"),
+            ("huggingface", "full"),
+            ("ctranslate2", "full"),
+            ("ctranslate2", "dynamic"),
+        ),
+        rounds=5,
     ),
 }

@@ -3,25 +3,29 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
+from tqdm import tqdm
 
-from dvs2s.bench import estimators, operator_plot, operators, output_layer, routes
-from dvs2s.bench.decoding import as_json, as_table, run_decoding
+from dvs2s.bench import estimators, operator_plot, operators, output_layer, precision, routes
+from dvs2s.bench.decoding import Run, run_decoding
 from dvs2s.bench.presets import PRESETS
+from dvs2s.bench.rows import as_json, as_markdown, as_table, draw
 from dvs2s.bench.timing import environment
 from dvs2s.build import loader, prepared_data, training_pairs
 from dvs2s.cli.configs import BenchConfig
 from dvs2s.cli.entry import run
 from dvs2s.cli.output import open_output
+from dvs2s.cli.runtime import checkpoint_data
 from dvs2s.config import TrainConfig
 from dvs2s.data.batch import Batch
 from dvs2s.data.corpus import PreparedData
-from dvs2s.engine.engine import why_unavailable
+from dvs2s.engine.engine import Precision
 from dvs2s.errors import DataError
 from dvs2s.loading import load
 from dvs2s.ops.extension import describe
+from dvs2s.responder import Responder
 
 logger = logging.getLogger("dvs2s")
 _ROUNDS = 15  # of the benchmarks whose presets name none
@@ -29,7 +33,7 @@ _ROUNDS = 15  # of the benchmarks whose presets name none
 
 def main(config: BenchConfig) -> None:
     """Runs a benchmark, prints its table and writes its figures."""
-    measures = {"decode": _decode, "estimators": _estimators}
+    measures = {"decode": _decode, "estimators": _estimators, "precision": _precision}
     text, figures = measures.get(config.bench, _operators)(config)
     print(text, flush=True)
     if config.out:
@@ -41,16 +45,18 @@ def main(config: BenchConfig) -> None:
 
 
 def _decode(config: BenchConfig) -> tuple[str, dict[str, Any]]:
-    if why := why_unavailable():
-        logger.info("the engine takes no part: %s", why)
-    rows, machine = run_decoding(
+    rows, missing, machine = run_decoding(
         PRESETS[config.preset],
-        threads=config.threads,
-        rounds=config.rounds,
-        seed=config.seed,
-        clock=config.clock,
+        Run(config.threads, rounds=config.rounds, seed=config.seed, clock=config.clock),
     )
-    return as_table(rows), as_json(rows, machine)
+    if config.out:
+        page = Path(config.out).with_suffix(".md")
+        page.write_text(as_markdown(rows, missing, machine), encoding="utf-8")
+        try:
+            draw(rows, page.with_suffix(".png"))
+        except ImportError as error:
+            logger.info("no picture (%s): pip install 'dvs2s[bench]'", error)
+    return as_table(rows, missing), as_json(rows, missing, machine)
 
 
 def _estimators(config: BenchConfig) -> tuple[str, dict[str, Any]]:
@@ -74,6 +80,31 @@ def _estimators(config: BenchConfig) -> tuple[str, dict[str, Any]]:
     )
     origin = {"checkpoint": str(config.checkpoint), "data": source.name, "split": split}
     return estimators.table(report), {"machine": environment(), **origin, **report}
+
+
+def _precision(config: BenchConfig) -> tuple[str, dict[str, Any]]:
+    torch.set_num_threads(config.threads)
+    first = load(config.checkpoint, engine="compiled", precision="fp32")
+    responders = {"fp32": first} | {
+        name: Responder(
+            first.model, first.vocabulary, first.config, engine="compiled", precision=name
+        )
+        for name in get_args(Precision)[1:]
+    }
+    split = "valid"  # so that nobody tunes a precision on the test
+    data = checkpoint_data(first, config.data_root, split)
+    count = precision.PRESETS[config.preset]
+    with tqdm(total=2 * len(responders) * count, disable=None) as bar:
+        report = precision.run(
+            responders,
+            data.split(split),
+            messages=count,
+            search=first.search_config(),
+            advance=bar.update,
+        )
+        bar.total = bar.n
+    origin = {"checkpoint": str(config.checkpoint), "split": split}
+    return precision.table(report), {"machine": environment(), **origin, **report}
 
 
 def _batches(config: TrainConfig, data: PreparedData, split: str, count: int) -> list[Batch]:

@@ -255,11 +255,12 @@ class ServeConfig(CheckpointConfig):
 
 # presets of each benchmark; the second is the default
 _BENCHMARKS = {
-    "decode": ("smoke", "quick", "paper", "scaling"),
+    "decode": ("smoke", "quick", "paper", "scaling", "peers"),
     "ops": ("smoke", "decode", "batch"),
     "routes": ("smoke", "grid"),
     "output_layer": ("smoke", "quick", "paper"),
     "estimators": ("smoke", "quick", "full"),
+    "precision": ("smoke", "full"),
 }
 
 

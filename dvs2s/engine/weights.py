@@ -66,5 +66,5 @@ def sketch_directions(rows: Tensor) -> Tensor:
     if not bool(products.isfinite().all()):
         return products[:0]
     _, vectors = torch.linalg.eigh(products)  # rising
-    leading: Tensor = vectors[:, -_WIDTHS[count > _MANY_WORDS] :].T.contiguous()
-    return leading
+    directions: Tensor = vectors[:, -_WIDTHS[count > _MANY_WORDS] :].T.contiguous()
+    return directions

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dvs2s.bench.decoding import REPLY_WORDS, as_table, run_decoding
-from dvs2s.bench.presets import PRESETS
+from dvs2s.bench.decoding import Run, run_decoding
+from dvs2s.bench.floor import Rates, floor_seconds
+from dvs2s.bench.presets import PAPER_SIZES, PRESETS, TINY_SIZES, Setting
+from dvs2s.bench.rows import REPLY_WORDS, as_table, ratios
 from dvs2s.bench.timing import Timed, interleave
 from dvs2s.cli import bench
 from dvs2s.cli.configs import BenchConfig
@@ -20,23 +22,62 @@ def test_a_smoke_run_fills_every_row(tmp_path: Path, capsys: pytest.CaptureFixtu
     preset = PRESETS["smoke"]
     here = [c for c in preset.contenders if not why_unavailable() or c[0].startswith(("pl", "to"))]
     assert len(written["rows"]) == len(here) * len(preset.settings)
-    printed = capsys.readouterr().out
+    printed, page = capsys.readouterr().out, out.with_suffix(".md").read_text()
     for row in written["rows"]:
         assert row["name"] in printed
         words = row["setting"]["batch"] * REPLY_WORDS
         assert row["words_per_second"] * row["ms"] == pytest.approx(1e3 * words)
         assert row["ms"] <= row["p99"]
+        assert row["floor_ms"] is None or 0 < row["floor_ms"] < row["ms"]
+        assert f"| {row['name']} | {row['vocabulary']} | {row['ms']:.2f} |" in page
     first = written["rows"][0]
     assert first["times_faster"] == 1 and first["agreement"] == 1
     assert {"processor", "load_average", "read_gb_per_second"} <= written["machine"].keys()
 
 
 def test_float32_rows_agree_with_the_plain_search() -> None:
-    rows, _ = run_decoding(PRESETS["smoke"], threads=1, rounds=1, seed=1)
-    assert as_table(rows).count("\n\n") == len(PRESETS["smoke"].settings) - 1
+    rows, missing, _ = run_decoding(PRESETS["smoke"], Run(threads=1, rounds=1, seed=1))
+    assert as_table(rows, missing).count("\n\n") == len(PRESETS["smoke"].settings) - 1
     for row in rows:
         if row.name in ("engine fp32", "torch fp32, plain search"):
             assert row.agreement == 1
+
+
+def test_ratios_are_of_one_program_at_one_task() -> None:
+    rows, _, _ = run_decoding(PRESETS["smoke"], Run(threads=1, rounds=1))
+    times = {(row.setting, row.name, row.vocabulary): row.ms for row in rows}
+    found = ratios(rows)
+    both = ["torch fp32, plain search"] + ([] if why_unavailable() else ["engine int8"])
+    assert sorted(name for _, name, _ in found) == sorted(both * len(PRESETS["smoke"].settings))
+    for setting, name, ratio in found:
+        assert ratio == times[setting, name, "dynamic"] / times[setting, name, "full"]
+
+
+def test_the_floor_is_the_longer_of_reading_and_multiplying() -> None:
+    """By hand: S = 2, L = 3, E = 12, H = 16, |T| = 60, full V = 300, one byte a weight."""
+    setting = Setting(300, 60, 1, 2)
+    weights = {"ends": 6 * 16 * 12 + 4 * 16 * 44 + 16 * 44, "turn": 3 * 16 * 16}
+    step = 4 * 16 * 16 + 3 * 16 * 12 + 300 * 16
+    reading = Rates(from_memory=1.0, from_cache=2.0, products={"int8": 1e12})
+    seconds = floor_seconds(
+        TINY_SIZES, setting, reading, precision="int8", dynamic=False, words_in=2, words_out=3
+    )
+    expected = weights["ends"] + weights["turn"] * (1 + 3 / 2) + step * (1 + 2 / 2)
+    assert seconds == pytest.approx(expected)
+    counting = Rates(from_memory=1e12, from_cache=1e12, products={"int8": 1.0})
+    seconds = floor_seconds(
+        TINY_SIZES, setting, counting, precision="int8", dynamic=False, words_in=2, words_out=3
+    )
+    ends = (6 * 16 * 12 + 4 * 16 * 44) * 2 + 16 * 44
+    assert seconds == pytest.approx(ends + weights["turn"] * 4 + step * 3 * 2)
+    fewer = [
+        floor_seconds(
+            PAPER_SIZES, Setting(30_000, words, 1, 20), reading, precision="int8", dynamic=True,
+            words_in=15, words_out=15,
+        )
+        for words in (5_000, 1_000)
+    ]  # fmt: skip
+    assert fewer[1] < fewer[0]
 
 
 def test_every_contender_runs_in_every_round_in_turn() -> None:

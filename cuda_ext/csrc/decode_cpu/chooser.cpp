@@ -12,7 +12,7 @@ namespace dvs2s::engine {
 namespace {
 
 constexpr int64_t kSep = 4;
-constexpr int64_t kTaskRows = 128;
+constexpr int64_t kTaskRows = kMostWords;  // of one call of the dots
 constexpr int64_t kMostColumns = 16;
 constexpr int64_t kTogether = 12;  // messages whose bounds are in memory at once
 // The sketch pays where at most one word in so many comes in.
