@@ -83,16 +83,25 @@ def check_loadable(run: Path) -> int | None:
     return update
 
 
-def killed(arguments: list[str], after: float, log: Path) -> bool:
-    """Starts a training and kills it after so many seconds; returns whether it still ran."""
-    with open(log, "ab") as errors:
+def killed(arguments: list[str], log: Path, *, after: float, begun: bool) -> bool:
+    """Starts a training and kills it after so many seconds; returns whether it still ran.
+
+    Args:
+        arguments: the command line.
+        log: gets what it prints.
+        after: seconds from its start or, with ``begun``, from the sentence before its updates.
+        begun: which.
+    """
+    with open(log, "wb") as errors:
         process = subprocess.Popen(arguments, stdout=errors, stderr=errors, env=environment())
-        try:
-            process.wait(timeout=after)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return True
+    while begun and process.poll() is None and b"million parameters" not in log.read_bytes():
+        time.sleep(0.01)
+    try:
+        process.wait(timeout=after)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return True
     if process.returncode != 0:
         raise SystemExit(f"the training ended with {process.returncode}:\n{log.read_text()}")
     return False
@@ -110,15 +119,18 @@ def measure(folder: Path, *, kills: int, updates: int, seed: int) -> dict[str, A
         task = make_task(pairs, num_topics=4, words_per_topic=3, seed=place)
         write_tsv(folder / "corpus" / f"{split}.tsv", task.pairs)
     start = time.monotonic()
-    subprocess.run(command(folder, "whole", updates), check=True, env=environment())
-    seconds = time.monotonic() - start
+    killed(command(folder, "whole", updates), folder / "log", after=3600, begun=True)
+    end = time.monotonic()
+    first = (folder / "whole" / "tensorboard").stat().st_ctime - time.time() + end
+    spans = (end - start, end - first)  # of a life, and of its updates
     rng, moments, reached, starts = random.Random(seed), [], [], 0
     damaged = 0
     again = command(folder, "killed", updates)
     while len(moments) < kills:
+        begun = len(moments) % 2 == 1
         starts += 1
-        after = rng.uniform(0.0, 1.1 * seconds)
-        if not killed(again, after, folder / "log"):
+        after = rng.uniform(0.0, spans[begun])
+        if not killed(again, folder / "log", after=after, begun=begun):
             # it came to its end first: go on with a new run, so that every kill hits a live one
             if compare(folder):
                 raise SystemExit(f"a run that was killed differs in {compare(folder)}")
@@ -135,7 +147,8 @@ def measure(folder: Path, *, kills: int, updates: int, seed: int) -> dict[str, A
     return {
         "updates": updates,
         "kills": len(moments),
-        "seconds_undisturbed": round(seconds, 2),
+        "seconds_undisturbed": round(spans[0], 2),
+        "seconds_of_updates": round(spans[1], 2),
         "kills_after_seconds": moments,
         "last_saved_update_after_each_kill": reached,
         "runs_completed": 1 + starts - len(moments),
