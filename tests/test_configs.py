@@ -1,5 +1,6 @@
 """Every file of conf/ composed in every choice; ranges, and the names that misspelt options get."""
 
+import gzip
 import json
 import math
 from dataclasses import asdict
@@ -8,11 +9,14 @@ from typing import Any
 
 import hydra
 import pytest
+import torch
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from dvs2s.build import prepared_data
+from dvs2s.cli import train
 from dvs2s.cli.annotate_options import AnnotateConfig
 from dvs2s.cli.configs import (
     BenchConfig,
@@ -370,3 +374,117 @@ def test_an_option_like_no_other_is_refused(argument: str) -> None:
 )
 def test_right_names_pass(arguments: list[str]) -> None:
     suggest("train", arguments)
+
+
+STAND_IN = {
+    "english": ["hello there ?", "how are you today", "i am well , thanks"],
+    "chinese": ["你好吗", "今天天气很好", "我也这么想"],
+}
+TINY_RUN = (
+    "trainer.max_updates=1",
+    "trainer.batch_size=4",
+    "trainer.max_tokens=0",
+    "trainer.samples=0",
+    "trainer.threads=1",
+    "trainer.progress=none",
+    "optim.warmup=0",
+    "search.kind=greedy",
+    "data.min_count=1",
+    "data.drop_train_duplicates=false",
+    "data.workers=1",
+)
+
+
+def stand_in(folder: Path, data: str) -> list[str]:
+    """Writes a few pairs as a choice of data expects its files; returns the overrides."""
+    raw = OmegaConf.load(CONF / "data" / f"{data}.yaml")
+    if raw.root == "embedded":
+        return [f"data.prepared={folder.parent}/{data}"]
+    folder.mkdir()
+    turns = STAND_IN["chinese" if raw.get("tokenizer") == "jieba" else "english"]
+    for split in ("train", "valid", "test"):
+        for name in raw[split]:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            match raw.format:
+                case "tsv":
+                    text = "".join(f"{a}\t{b}\n" for a in turns for b in turns)
+                    opened = gzip.open if name.endswith(".gz") else open
+                    with opened(path, "wt", encoding="utf-8") as file:
+                        file.write(text)
+                case "jsonl":
+                    path.write_text(f"{json.dumps(turns)}\n" * 9, encoding="utf-8")
+                case "dailydialog":
+                    path.write_text(f"{' __eou__ '.join(turns)} __eou__\n" * 9, encoding="utf-8")
+                case "cornell":
+                    write_cornell(path, turns)
+                case other:
+                    raise AssertionError(f"no stand-in for {other}")
+    return [f"data.root={folder}", f"data.prepared={folder}/prepared"]
+
+
+def write_cornell(folder: Path, turns: list[str]) -> None:
+    """Forty conversations: of every twenty one is validation and one is test."""
+    sep = " +++$+++ "
+    lines, conversations = [], []
+    for number in range(40):
+        ids = [f"L{number}{place}" for place in range(len(turns))]
+        for name, turn in zip(ids, turns, strict=True):
+            lines.append(sep.join([name, "u0", "m0", "BIANCA", turn]))
+        conversations.append(sep.join(["u0", "u2", "m0", str(ids)]))
+    (folder / "movie_lines.txt").write_text("\n".join(lines) + "\n")
+    (folder / "movie_conversations.txt").write_text("\n".join(conversations) + "\n")
+
+
+def one_update(folder: Path, *overrides: str) -> None:
+    config = as_schema(
+        compose("train", *overrides, *TINY_RUN, f"trainer.run={folder}/run"), TrainConfig
+    )
+    # budget and |T| between the function words and all words, as small as those are here
+    data = prepared_data(config.data, progress=False)
+    fixed, words = data.vocabulary.num_fixed, len(data.vocabulary)
+    config.objective.budget = (fixed + words) / 2 if config.objective.budget else 0.0
+    config.search.size = words
+    former = torch.get_num_threads()
+    try:
+        loss = train.main(config)
+    finally:
+        torch.set_num_threads(former)
+    assert isinstance(loss, float) and math.isfinite(loss)
+    assert (folder / "run" / "checkpoints" / "last.json").is_file()
+
+
+NARROW = tuple(f"model.{name}_size=8" for name in ("embedding", "hidden", "bag", "predictor"))
+# the embedded corpus takes seconds to prepare and to validate: once is enough
+SMALL_DATA = [name for name in choices("data") if name != "smalltalk"]
+
+
+@pytest.mark.parametrize("data", SMALL_DATA)
+def test_every_data_choice_trains_for_an_update(tmp_path: Path, data: str) -> None:
+    one_update(tmp_path, "~experiment", f"data={data}", *NARROW, *stand_in(tmp_path / "c", data))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_trains_for_an_update(tmp_path: Path, experiment: str) -> None:
+    """With its own widths, objective and optimiser; the paper's widths, too."""
+    defaults = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml").defaults
+    data = next(entry["override /data"] for entry in defaults if "override /data" in entry)
+    # stand-in words for the embedded corpus, whose own training test_smalltalk_corpus has
+    swapped = "tsv" if data == "smalltalk" else data
+    overrides = [f"experiment={experiment}", f"data={swapped}", *stand_in(tmp_path / "c", swapped)]
+    one_update(tmp_path, *overrides)
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        (g, c)
+        for g in ("model", "objective", "optim", "search", "trainer")
+        for c in choices(g)
+        if c != "checkpoint"
+    ],  # fmt: skip
+)
+def test_every_choice_trains_for_an_update(tmp_path: Path, group: str, choice: str) -> None:
+    narrow = NARROW if group != "model" else ()
+    overrides = ["~experiment", "data=tsv", f"{group}={choice}", *narrow]
+    one_update(tmp_path, *overrides, *stand_in(tmp_path / "c", "tsv"))

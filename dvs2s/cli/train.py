@@ -33,6 +33,7 @@ from dvs2s.training.lock import RunLock
 from dvs2s.training.loop import Outcome, train
 from dvs2s.training.options import LoopOptions
 from dvs2s.training.resume import Saver, restore
+from dvs2s.training.signals import stops_interrupt
 from dvs2s.training.tracker import Silence, Tracker
 from dvs2s.validation import Validation
 
@@ -66,20 +67,23 @@ def main(config: TrainConfig) -> float | Measured | None:
         config = replace(config, trainer=replace(config.trainer, run=str(place.folder)))
     run_dir = Path(config.trainer.run)
     try:
-        with open_group(config.trainer.device) as group:
+        with stops_interrupt(), open_group(config.trainer.device) as group:
             if not group.is_first:
                 logger.setLevel(logging.WARNING)
             watch = None if place is None else Watch(config.sweep, place.sweep, run_dir)
             with RunLock(run_dir) if group.is_first else nullcontext():
                 outcome = train_run(config, run_dir, group, watch)
+                if outcome.reason != "interrupted":
+                    return outcome.best_loss if place is None else measure_run(config, outcome)
     except WorkerLostError as error:
         raise Interrupted(str(error)) from error
-    if outcome.reason == "interrupted":
+    except (KeyboardInterrupt, SystemExit):  # the latter from preparing, which cleans up first
         raise Interrupted(
-            f"interrupted at update {outcome.update}, saved in {run_dir}: "
-            f"the same command continues"
-        )
-    return outcome.best_loss if place is None else measure_run(config, outcome)
+            f"interrupted outside of the updates: the same command continues {run_dir}"
+        ) from None
+    raise Interrupted(
+        f"interrupted at update {outcome.update}, saved in {run_dir}: the same command continues"
+    )
 
 
 def train_run(
@@ -102,7 +106,7 @@ def train_run(
     saved = saved_config(config, data)
     state = _resumed(folder, saved, objective, optimizer, wanted=trainer.resume)
     update = int(folder.name.split("-")[1]) if folder and state else 0
-    _introduce(model, data, trainer.device, run_dir, update)
+    _introduce(config, model, data, run_dir, update)
     saver = Saver(
         run_dir,
         objective,
@@ -215,7 +219,7 @@ def _loop_options(config: TrainConfig, group: Group) -> LoopOptions:
 
 
 def _introduce(
-    model: nn.Module, data: PreparedData, device: str, run_dir: Path, update: int
+    config: TrainConfig, model: nn.Module, data: PreparedData, run_dir: Path, update: int
 ) -> None:
     size = sum(parameter.numel() for parameter in model.parameters())
     verb = f"continuing {run_dir} at update {update}" if update else f"training in {run_dir}"
@@ -224,9 +228,9 @@ def _introduce(
         verb,
         size / 1e6,
         f"{len(data.vocabulary):,}",
-        f"{len(data.split('train')):,}",
+        f"{len(training_pairs(config, data, 'train')):,}",
     )
-    say_kernels(device)
+    say_kernels(config.trainer.device)
 
 
 if __name__ == "__main__":

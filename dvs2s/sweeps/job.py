@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -86,6 +87,8 @@ def run_job(
     except Dvs2sError as error:
         logger.error("%s: %s", place.folder, error)
         return None
+    if status.state == "interrupted" and owner(place.sweep) == os.getpid():
+        sys.exit(75)  # the launcher is this process: there is nobody else to wait for
     if not status.is_done:
         return None
     missing = [name for name in returns if name not in status.values]

@@ -12,9 +12,7 @@
       └── manifest.json          size and sha256 of each file above
 """
 
-import errno
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +69,7 @@ def save_checkpoint(
         raise ValueError(f"keep must be at least 1, got {keep}: the last one always stays")
     optimizer_tensors, optimizer_plain = optimizer_state.pack(optimizer, named_parameters)
     root = Path(run_dir) / "checkpoints"
-    with _explained(root):
+    with files.explained(root):
         root.mkdir(parents=True, exist_ok=True)
         folder = unused_folder(root, update)
         best = folder.name if is_best else pointed(root, "best")
@@ -237,21 +235,6 @@ def read_vocabulary(folder: Path, *, verify: bool = True) -> bytes:
         CheckpointError: the file is missing or damaged.
     """
     return read_member(folder, "vocabulary.json", verify=verify)
-
-
-@contextmanager
-def _explained(root: Path) -> Iterator[None]:
-    """Turns the system's errors while saving into a sentence."""
-    try:
-        yield
-    except OSError as error:
-        place = error.filename or root
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise CheckpointError(
-                f"disk full while saving {place}: the checkpoints before it are whole; "
-                "free some space, then resume"
-            ) from error
-        raise CheckpointError(f"cannot save {place}: {error.strerror or error}") from error
 
 
 def _objective_files(state: Mapping[str, Tensor]) -> dict[str, bytes]:

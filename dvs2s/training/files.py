@@ -1,14 +1,36 @@
 """Files that are there whole or not at all."""
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from dvs2s.errors import CheckpointError
 
 TEMPORARY = ".tmp-"
+
+
+@contextmanager
+def explained(place: Path) -> Iterator[None]:
+    """Turns the system's errors while writing at ``place`` into a sentence.
+
+    Raises:
+        CheckpointError: the disk is full, a folder is gone or may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or place
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise CheckpointError(
+                f"disk full while saving {where}: the checkpoints before it are whole; "
+                "free some space, then resume"
+            ) from error
+        raise CheckpointError(f"cannot save {where}: {error.strerror or error}") from error
 
 
 def write_file(path: Path, data: bytes) -> None:

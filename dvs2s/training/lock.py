@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -28,10 +29,14 @@ class RunLock:
         """Takes the lock.
 
         Raises:
-            Dvs2sError: another process has it; the message names that process.
+            Dvs2sError: another process has it, which the message names; or the folder cannot
+                be made or written.
         """
-        self._run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._run_dir / self._name, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._run_dir / self._name, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise Dvs2sError(f"cannot use {self._run_dir}: {error.strerror}") from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if self._wait else fcntl.LOCK_NB))
         except OSError as error:
@@ -43,8 +48,9 @@ class RunLock:
                 f"{self._run_dir} is in use by process {owner}: wait for it, stop it, or "
                 "choose another run folder"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        with suppress(OSError):  # on a full disk the lock holds all the same, without its name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._descriptor = descriptor
         return self
 

@@ -1,7 +1,9 @@
-"""SIGINT and SIGTERM as the wish to stop after the update at hand."""
+"""SIGINT, SIGTERM and SIGUSR1 as the wish to stop: after the update at hand, or at once."""
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -9,6 +11,28 @@ from typing import Any
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 )
+
+
+@contextmanager
+def stops_interrupt() -> Iterator[None]:
+    """Makes every stopping signal a KeyboardInterrupt while the ``with`` block lasts.
+
+    For the time before and after the loop, in which there is nothing to save. Outside of the
+    main thread it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    former = {number: signal.signal(number, interrupt) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class StopSignal:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch.utils.tensorboard import SummaryWriter
 
-from dvs2s.errors import DataError
+from dvs2s.errors import CheckpointError, DataError
 from dvs2s.training import files
 
 # Values of this family depend on the clock; they would make equal runs differ.
@@ -48,17 +48,19 @@ class Tracker:
     Raises:
         ValueError: ``update`` is below 0.
         DataError: metrics.jsonl holds a line that is not one of ours.
+        CheckpointError: they cannot be written (disk full, for instance); so for each line.
     """
 
     def __init__(self, run_dir: Path, *, update: int = 0) -> None:
         if update < 0:
             raise ValueError(f"update must be 0 or more, got {update}")
-        run_dir = Path(run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        path = run_dir / "metrics.jsonl"
-        self._repeated = _cut(path, update)
-        self._file = open(path, "ab")
-        self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=update + 1)
+        self._run_dir = Path(run_dir)
+        path = self._run_dir / "metrics.jsonl"
+        with files.explained(path):
+            self._run_dir.mkdir(parents=True, exist_ok=True)
+            self._repeated = _cut(path, update)
+            self._file = open(path, "ab")
+            self._board = SummaryWriter(str(self._run_dir / "tensorboard"), purge_step=update + 1)
 
     def log(
         self, update: int, values: Mapping[str, float], text: Mapping[str, str] | None = None
@@ -78,21 +80,33 @@ class Tracker:
             raise ValueError(f"update must be 0 or more, got {update}")
         if not {"update", "text"}.isdisjoint(values):
             raise ValueError('values must not be named "update" or "text": the line uses them')
-        for name, value in values.items():
-            self._board.add_scalar(name, value, update)
-        for name, note in (text or {}).items():
-            self._board.add_text(name, note, update)
-        line = _line(update, values, text)
-        # A run that was saved at this update and killed after this line makes it once more.
-        if line and line not in self._repeated:
-            self._file.write(line)
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise CheckpointError(
+                f"{self._file.name} was removed while this run writes it: start the run again"
+            )
+        with files.explained(self._run_dir):
+            for name, value in values.items():
+                self._board.add_scalar(name, value, update)
+            for name, note in (text or {}).items():
+                self._board.add_text(name, note, update)
+            line = _line(update, values, text)
+            # A run that was saved at this update and killed after this line makes it once more.
+            if line and line not in self._repeated:
+                self._file.write(line)
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Writes what is still held back and closes both."""
-        self._file.close()
-        self._board.close()
+        """Writes what is still held back and closes both.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        with files.explained(self._run_dir):
+            try:
+                self._file.close()
+            finally:
+                self._board.close()
 
     def __enter__(self) -> "Tracker":
         """Returns itself."""
@@ -104,8 +118,12 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Closes the files."""
-        self.close()
+        """Closes the files; what ended the block is not hidden by what ends this."""
+        try:
+            self.close()
+        except CheckpointError:
+            if error is None:
+                raise
 
 
 def _line(update: int, values: Mapping[str, float], text: Mapping[str, str] | None) -> bytes:
