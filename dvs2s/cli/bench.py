@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dvs2s.bench import estimators, operator_plot, operators, output_layer, routes
+from dvs2s.bench import estimators, operator_plot, operators, output_layer, routes, training
 from dvs2s.bench.decoding import as_json, as_table, run_decoding
 from dvs2s.bench.presets import PRESETS
 from dvs2s.bench.timing import environment
@@ -93,6 +93,10 @@ def _operators(config: BenchConfig) -> tuple[str, dict[str, Any]]:
     elif config.bench == "routes":
         report = routes.run(preset, repeats=rounds, progress=True)
         text = routes.table(report)
+    elif config.bench == "train":
+        clock, seed = config.clock, config.seed
+        report = training.run(preset, rounds=config.rounds, seed=seed, clock=clock)
+        text = training.table(report)
     else:
         report = output_layer.run(preset, repeats=rounds)
         text = output_layer.table(report)

@@ -231,6 +231,7 @@ _BENCHMARKS = {
     "routes": ("smoke", "grid"),
     "output_layer": ("smoke", "quick", "paper"),
     "estimators": ("smoke", "quick", "full"),
+    "train": ("smoke", "quick", "paper"),
 }
 
 
