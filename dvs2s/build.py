@@ -255,9 +255,15 @@ def new_replica(config: TrainConfig, objective: nn.Module, group: Group) -> Repl
         group,
         tables=tables,
         precision=config.trainer.precision,  # type: ignore[arg-type]
-        # a plain model leaves its word predictor alone
-        uses_all=isinstance(objective, Joint | Separate),
+        # a plain model leaves its word predictor alone, and who knows what other objectives do
+        uses_all=isinstance(objective, Joint | Separate) and _owns_model_only(objective),
     )
+
+
+def _owns_model_only(objective: Joint | Separate) -> bool:
+    model = objective.model
+    is_plain = model.latent is None and model.topic_output is None
+    return is_plain and len(list(objective.parameters())) == len(list(model.parameters()))
 
 
 def new_optimizer(

@@ -1,7 +1,7 @@
 """Scores a responder on a split of a prepared corpus."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,7 @@ from dvs2s.errors import DataError
 from dvs2s.evaluation.bleu import bleu
 from dvs2s.evaluation.diversity import diversity
 from dvs2s.evaluation.report import Report
+from dvs2s.parallel.group import SOLO, Group
 from dvs2s.responder import Responder
 from dvs2s.validation import count_recall, new_recall
 
@@ -39,13 +40,13 @@ class Scored:
         report: the numbers.
         messages: each different message of the split once, as text.
         references: for each message its responses, as words.
-        answers: one for each message.
+        replies: for each message the words of the best reply.
     """
 
     report: Report
     messages: list[str]
     references: list[list[list[str]]]
-    answers: list[Answer]
+    replies: list[list[str]]
 
 
 def score(
@@ -58,6 +59,7 @@ def score(
     limit: int = 0,
     batch_size: int = 32,
     advance: Advance = lambda pairs: None,
+    group: Group = SOLO,
 ) -> Scored:
     """Measures likelihood and coverage on every pair, and replies on every different message.
 
@@ -70,6 +72,8 @@ def score(
         limit: pairs from the start of the split; 0 for all.
         batch_size: messages at a time.
         advance: told how many pairs or messages are done, for a progress bar.
+        group: workers that all call this and share the batches out; each gets the whole result,
+            the bits of which do not depend on their number (but for the time a reply).
 
     Raises:
         DataError: the data were prepared with another vocabulary.
@@ -82,12 +86,11 @@ def score(
     corpus = data.split(split)
     count = min(limit or len(corpus), len(corpus))
     places = grouped(corpus, count)
-    metrics = likelihood(responder, data, corpus, count, search, batch_size, advance)
+    metrics = likelihood(responder, data, corpus, count, search, batch_size, advance, group)
     firsts = [group[0] for group in places]
-    answers, seconds = answers_to(responder, corpus, firsts, search, batch_size, advance)
+    replies, seconds = _replies(responder, corpus, firsts, search, batch_size, advance, group)
     decode = responder.vocabulary.decode
     references = [[decode(corpus.response(i).tolist()) for i in group] for group in places]
-    replies = [list(answer.replies[0].tokens) for answer in answers]
     scores = bleu(replies, references)
     metrics |= scores.as_metrics() | diversity(replies).as_metrics()
     metrics["ms per reply"] = 1000 * seconds / max(len(replies), 1)
@@ -100,7 +103,7 @@ def score(
     report = Report(
         name or PAPER_NAMES[responder.config.objective.kind], len(replies), metrics, notes
     )
-    return Scored(report, messages, references, answers)
+    return Scored(report, messages, references, replies)
 
 
 def grouped(corpus: PairCorpus, count: int) -> list[list[int]]:
@@ -118,21 +121,53 @@ def answers_to(
     search: SearchConfig,
     batch_size: int,
     advance: Advance,
-) -> tuple[list[Answer], float]:
-    """Returns the answers in the order of ``places``, and the seconds they took."""
-    by_length = sorted(range(len(places)), key=lambda i: len(corpus.message(places[i])))
+) -> list[Answer]:
+    """Returns the answers in the order of ``places``."""
     answers: dict[int, Answer] = {}
+    for chosen, found in _answered(responder, corpus, places, search, batch_size, SOLO):
+        answers.update(zip(chosen, found, strict=True))
+        advance(len(chosen))
+    return [answers[i] for i in range(len(places))]
+
+
+def _replies(
+    responder: Responder,
+    corpus: PairCorpus,
+    places: Sequence[int],
+    search: SearchConfig,
+    batch_size: int,
+    advance: Advance,
+    group: Group,
+) -> tuple[list[list[str]], float]:
+    """Returns the best replies in the order of ``places``, and the seconds that all took."""
+    replies: list[tuple[int, list[str]]] = []
     seconds = 0.0
-    for first in range(0, len(by_length), batch_size):
+    for chosen, found in _answered(responder, corpus, places, search, batch_size, group):
+        best = [list(answer.replies[0].tokens) for answer in found]
+        replies += zip(chosen, best, strict=True)
+        seconds += sum(found[0].seconds.values())  # of the whole batch; text is made outside
+        advance(len(chosen))
+    everybody = group.gather([replies, seconds])
+    ordered = sorted(reply for share, _ in everybody for reply in share)
+    return [reply for _, reply in ordered], sum(took for _, took in everybody)
+
+
+def _answered(
+    responder: Responder,
+    corpus: PairCorpus,
+    places: Sequence[int],
+    search: SearchConfig,
+    batch_size: int,
+    group: Group,
+) -> Iterator[tuple[list[int], list[Answer]]]:
+    """Answers this worker's batches of messages of about one length."""
+    by_length = sorted(range(len(places)), key=lambda i: len(corpus.message(places[i])))
+    for first in group.mine(range(0, len(by_length), batch_size)):
         chosen = by_length[first : first + batch_size]
         messages = [corpus.message(places[i]) for i in chosen]
         batch = make_batch(messages, None, chosen).to(responder.device)
         # the seed is the place, so that a sample does not depend on the batch size
-        found = responder.answers_to_batch(batch, search, input_seeds=chosen)
-        answers.update(zip(chosen, found, strict=True))
-        seconds += sum(found[0].seconds.values())  # of the whole batch; text is made outside
-        advance(len(chosen))
-    return [answers[i] for i in range(len(places))], seconds
+        yield chosen, responder.answers_to_batch(batch, search, input_seeds=chosen)
 
 
 @torch.inference_mode()
@@ -144,51 +179,55 @@ def likelihood(
     search: SearchConfig,
     batch_size: int,
     advance: Advance,
+    group: Group = SOLO,
 ) -> dict[str, float]:
     """Returns perplexities over V and over T, and how much of the responses T holds."""
     recall = new_recall(data)
-    sums = _Sums()
+    own: list[tuple[int, _Sums]] = []
     order = sorted(range(count), key=lambda i: len(corpus.response(i)))
-    for first in range(0, count, batch_size):
+    for first in group.mine(range(0, count, batch_size)):
         chosen = order[first : first + batch_size]
         pairs = [corpus.message(i) for i in chosen], [corpus.response(i) for i in chosen]
         batch = make_batch(*pairs, chosen).to(responder.device)
-        vocab = sums.add(responder, batch, search)
+        sums, vocab = _measure(responder, batch, search)
+        own.append((first, sums))
         count_recall(recall, batch, vocab)
         advance(len(chosen))
-    metrics = {"perplexity over V": sums.perplexity(over_full=True)}
+    recall.pool(group.total)
+    # added in one order, so that the number of workers moves no bit
+    shared = sorted(entry for share in group.gather(own) for entry in share)
+    full, dynamic, words, inside = map(sum, zip(*(sums for _, sums in shared), strict=True))
+    metrics = {"perplexity over V": _perplexity(full, words)}
     if search.vocabulary != "full":
-        metrics["perplexity over T, of words in T"] = sums.perplexity(over_full=False)
+        metrics["perplexity over T, of words in T"] = _perplexity(dynamic, inside)
         metrics |= recall.result().as_metrics()
     return metrics
 
 
-class _Sums:
-    """Nats and words, over V and over T."""
+# of a batch: nats over V and over T, words, words in T
+_Sums = tuple[float, float, int, int]
 
-    def __init__(self) -> None:
-        self.full, self.dynamic, self.words, self.inside = 0.0, 0.0, 0, 0
 
-    def add(self, responder: Responder, batch: Batch, search: SearchConfig) -> DynamicVocab:
-        """Adds a batch and returns its vocabularies."""
-        model = responder.model
-        encoded = model.encode(batch.messages, batch.message_lengths)
-        hidden = model.unroll(encoded, batch.responses)
-        vocab = responder.selector(search, responder.log_odds(encoded, search), batch.messages)
-        member = vocab.membership()
-        inside = member.gather(1, batch.responses) & batch.response_mask  # (B, T)
-        both = torch.stack([torch.ones_like(member), member], dim=1)  # (B, 2, V)
-        losses = model.losses(hidden, encoded, both, batch.responses)  # (B, 2, T)
-        self.full += float(losses[:, 0][batch.response_mask].double().sum())
-        self.dynamic += float(losses[:, 1][inside].double().sum())
-        self.words += batch.num_tokens
-        self.inside += int(inside.sum())
-        return vocab
+def _measure(
+    responder: Responder, batch: Batch, search: SearchConfig
+) -> tuple[_Sums, DynamicVocab]:
+    """Returns what a batch adds, and its vocabularies."""
+    model = responder.model
+    encoded = model.encode(batch.messages, batch.message_lengths)
+    hidden = model.unroll(encoded, batch.responses)
+    vocab = responder.selector(search, responder.log_odds(encoded, search), batch.messages)
+    member = vocab.membership()
+    inside = member.gather(1, batch.responses) & batch.response_mask  # (B, T)
+    both = torch.stack([torch.ones_like(member), member], dim=1)  # (B, 2, V)
+    losses = model.losses(hidden, encoded, both, batch.responses)  # (B, 2, T)
+    full = float(losses[:, 0][batch.response_mask].double().sum())
+    dynamic = float(losses[:, 1][inside].double().sum())
+    return (full, dynamic, batch.num_tokens, int(inside.sum())), vocab
 
-    def perplexity(self, *, over_full: bool) -> float:
-        """Returns e to the mean nats a word; capped at e^80 so that a report stays finite."""
-        nats, words = (self.full, self.words) if over_full else (self.dynamic, self.inside)
-        return math.exp(min(nats / max(words, 1), 80.0))
+
+def _perplexity(nats: float, words: int) -> float:
+    """Returns e to the mean nats a word; capped at e^80 so that a report stays finite."""
+    return math.exp(min(nats / max(words, 1), 80.0))
 
 
 def _describe(search: SearchConfig) -> str:

@@ -248,6 +248,9 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.baselines": "data.batch layers.encoder model objectives.*",
         "bench.estimators": "bench.baselines bench.timing data.batch layers.encoder model"
         " objectives.*",
+        "bench.per_sample": "layers.output",
+        "bench.training": "bench.per_sample bench.presets bench.timing data.batch model"
+        " objectives.* training.schedule training.update",
         "bench.contenders": "decoding.options decoding.search decoding.session dynamic_vocab"
         " engine.engine engine.words layers.encoder model",
         "bench.random_model": "model",
@@ -290,7 +293,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.precision": "answer config data.batch data.corpus evaluation.bleu"
         " evaluation.diversity responder scoring",
         "scoring": "answer config errors data.batch data.corpus dynamic_vocab evaluation.bleu"
-        " evaluation.diversity evaluation.report responder validation",
+        " evaluation.diversity evaluation.report parallel.group responder validation",
         "sweeps.measure": "build config data.batch data.corpus loading model responder sweeps.job"
         " training.checkpoint training.loop",
         "annotation": "",
@@ -345,7 +348,7 @@ TIERS: tuple[dict[str, str], ...] = (
         " training.lock training.loop training.options training.resume training.tracker"
         " validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
-        " evaluation.report responder scoring",
+        " evaluation.report parallel.group responder scoring",
         "cli.annotate_options": "errors",
         "cli.annotate": "annotation.* cli.annotate_options cli.entry errors training.lock",
         "cli.table_options": "cli.configs config errors",
@@ -359,7 +362,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.bench": "bench.* build cli.configs cli.entry cli.output cli.runtime config data.batch"
         " data.corpus engine.engine errors loading ops.extension responder",
         "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",
-        "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime cli.voice errors",
+        "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime cli.voice errors"
+        " parallel.group",
         "cli.chat": "answer cli.configs cli.entry cli.runtime cli.voice",
         "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",
         "serving.ray_app": "serving.app serving.engine serving.options",

@@ -8,7 +8,15 @@ from typing import Any, get_args
 import torch
 from tqdm import tqdm
 
-from dvs2s.bench import estimators, operator_plot, operators, output_layer, precision, routes
+from dvs2s.bench import (
+    estimators,
+    operator_plot,
+    operators,
+    output_layer,
+    precision,
+    routes,
+    training,
+)
 from dvs2s.bench.decoding import Run, run_decoding
 from dvs2s.bench.presets import PRESETS
 from dvs2s.bench.rows import as_json, as_markdown, as_table, draw
@@ -124,6 +132,10 @@ def _operators(config: BenchConfig) -> tuple[str, dict[str, Any]]:
     elif config.bench == "routes":
         report = routes.run(preset, repeats=rounds, progress=True)
         text = routes.table(report)
+    elif config.bench == "train":
+        clock, seed = config.clock, config.seed
+        report = training.run(preset, rounds=config.rounds, seed=seed, clock=clock)
+        text = training.table(report)
     else:
         report = output_layer.run(preset, repeats=rounds)
         text = output_layer.table(report)

@@ -261,6 +261,7 @@ _BENCHMARKS = {
     "output_layer": ("smoke", "quick", "paper"),
     "estimators": ("smoke", "quick", "full"),
     "precision": ("smoke", "full"),
+    "train": ("smoke", "quick", "paper"),
 }
 
 

@@ -74,7 +74,7 @@ def _answers(
     places = [group[0] for group in grouped(corpus, len(corpus))]
     places = places[: config.limit or len(places)]
     with tqdm(total=len(places), unit=" messages", file=sys.stderr, disable=None) as bar:
-        return answers_to(responder, corpus, places, search, config.batch_size, bar.update)[0]
+        return answers_to(responder, corpus, places, search, config.batch_size, bar.update)
 
 
 def _measured(

@@ -40,13 +40,9 @@ class Output(nn.Module):
             hidden, targets: as given to ``losses``.
             log_weights: (B, M, V) float, log w, at most 0, ``-inf`` for a word that is out.
         """
+        hidden, weight, bias = _autocast(hidden, self.projection.weight, self.projection.bias)
         return ops.weighted_cross_entropy(
-            hidden,
-            self.projection.weight,
-            self.projection.bias,
-            log_weights,
-            targets,
-            chunk=self.chunk,
+            hidden, weight, bias, log_weights, targets, chunk=self.chunk
         )
 
     def sample_gains(

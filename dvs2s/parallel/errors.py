@@ -34,5 +34,5 @@ def lost_message(rank: int, size: int, reason: str) -> str:
     """Returns the sentence that a worker ends with when another one is gone."""
     return (
         f"worker {rank} of {size} stops: another worker has died or does not answer ({reason}). "
-        f"The last checkpoint is whole: the same command continues from it"
+        f"What was saved is whole: the same command continues from it"
     )

@@ -65,7 +65,8 @@ def train(
         samples: returns texts by name, to be read beside a validation's values.
         state: what ``save`` got, to resume; None starts anew.
         clock: returns seconds.
-        halt: asked before each update; says why the run shall end here, None to go on.
+        halt: asked before each update; says why the run shall end here, None to go on; in any of
+            several workers it ends all.
 
     Raises:
         ValueError: the objective has no parameters, the batches end, or no "loss" comes back.
@@ -88,7 +89,7 @@ def train(
         while True:
             # A stop comes before a validation that is due: that may last longer than the
             # grace period, and a resumed run begins with it.
-            reason = run.ending(is_stopped=stop.requested) or halt()
+            reason = run.ending(halt(), is_stopped=stop.requested)
             if reason is not None:
                 run.save_changes()
                 progress.note(f"stopped at update {at.update}: {reason}")

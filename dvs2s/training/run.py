@@ -64,19 +64,24 @@ class Run:
         if self.state.update:
             self._begin_update()
 
-    def ending(self, *, is_stopped: bool) -> Reason | None:
+    def ending(self, halted: Reason | None, *, is_stopped: bool) -> Reason | None:
         """Why the run is over, None when it goes on; the same in every worker.
 
         Args:
+            halted: why somebody else wants the end here, "interrupted" or "pruned".
             is_stopped: whether this worker was told to stop.
         """
         options = self.options
         out_of_time = bool(options.max_minutes) and (
             self.clock() - self._start >= options.max_minutes * 60
         )
-        is_stopped, out_of_time = self.replica.group.any(is_stopped, out_of_time)
+        is_stopped, out_of_time, is_pruned = self.replica.group.any(
+            is_stopped or halted == "interrupted", out_of_time, halted == "pruned"
+        )
         if is_stopped:
             return "interrupted"
+        if is_pruned:
+            return "pruned"
         if self.validation_due():
             return None
         if self.state.update >= options.max_updates:

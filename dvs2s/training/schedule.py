@@ -97,7 +97,9 @@ def adamw(
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return AdamW([group for group in groups if group["params"]], lr=lr, betas=betas, eps=eps)
+    kept = [group for group in groups if group["params"]]
+    # fused: one pass over each tensor and no temporary ones as large as the largest table
+    return AdamW(kept, lr=lr, betas=betas, eps=eps, fused=True)
 
 
 class HalveOnPlateau:

