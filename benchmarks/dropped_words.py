@@ -120,6 +120,7 @@ class Split:
     pairs: int
     messages: int
     search: str
+    weighed: bool
 
     def batches(self, size: int = 32) -> Iterator[Batch]:
         """Yields pairs spread evenly over the split, of like length together."""
@@ -206,7 +207,7 @@ def replies(
     ways["full"] = SearchConfig(**(common | {"vocabulary": "full"}))
     said: dict[str, list[tuple[str, ...]]] = {}
     for name, way in ways.items():
-        for weighed in (False, True):
+        for weighed in (False, True)[: 1 + split.weighed]:
             own = f"{name}, weighed" if weighed else name
             firsts = [g[0] for g in groups]
             said[own] = _answers(responder, corpus, firsts, way, weighed=weighed)
@@ -284,7 +285,8 @@ def main() -> None:
     torch.set_num_threads(1)
     data, judge = PreparedData.open(Path(options.data)), load(options.judge)
     named = names([Path(p) for p in options.raw], data.vocabulary)
-    split = Split(data, options.split, named, options.pairs, options.messages, options.search)
+    effort = (options.pairs, options.messages, options.search, not options.plain)
+    split = Split(data, options.split, named, *effort)
     report: dict[str, Any] = {"environment": environment(), "options": vars(options), "runs": {}}
     for run in tqdm(options.runs, desc="runs"):
         responder = load(run)
@@ -332,6 +334,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=600)
     parser.add_argument("--messages", type=int, default=400)
     parser.add_argument("--search", default="greedy", choices=("greedy", "sampling"))
+    parser.add_argument("--plain", action="store_true", help="no replies weighed by β")
     return parser
 
 

@@ -177,7 +177,8 @@ def _noise(held: Held, bound: Bound, draws: int, towards: Tensor | None) -> Nois
     mean = means[0]
     cosine = math.nan
     if towards is not None:
-        cosine = float(torch.nn.functional.cosine_similarity(mean, towards, dim=0))
+        both = mean.double(), towards.double()
+        cosine = float(torch.nn.functional.cosine_similarity(*both, dim=0))
     return Noise(words, decoder, float(mean.square().sum()), cosine, mean)
 
 
@@ -245,8 +246,8 @@ def table(report: dict[str, Any]) -> str:
     for row in report["rows"]:
         ratio = row["variance"] / row["signal"] if row["signal"] else math.nan
         lines.append(
-            f"| {row['name']} | {row['variance']:.3g} | {row['over_running']:.4f} "
-            f"| {row['decoder_variance']:.3g} | {ratio:.3g} | {row['cosine']:.4f} "
+            f"| {row['name']} | {row['variance']:.3g} | {row['over_running']:.2g} "
+            f"| {row['decoder_variance']:.3g} | {ratio:.2g} | {row['cosine']:.2f} "
             f"| {row['seconds']['median'] * 1e3:.0f} | {row['over_pretraining']:.2f} |"
         )
     return "\n".join(lines)
