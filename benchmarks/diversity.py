@@ -6,12 +6,16 @@
 Different messages of the validation split are taken in random order. The first part says which
 replies are generic and tunes the weights of reranking (by BLEU-2), the second sets the prices, the
 third is measured: no reply that is counted had a part in a choice. The test split is not touched.
+
+With ``--lists N`` the five-best lists of N other messages are compared instead, and put into the
+same file: how different the replies of one list are from each other.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,12 @@ SHARES = (0.2, 0.1, 0.05)
 KINDS = {
     "beam": {"kind": "beam", "beam": 20, "num_best": 20},
     "diverse beam": {"kind": "diverse_beam", "beam": 20, "num_best": 20, "groups": 5},
+}
+
+LISTS = {
+    "beam": {"kind": "beam"},
+    "diverse beam, λ = 0.5": {"kind": "diverse_beam", "groups": 5, "diversity": 0.5},
+    "diverse beam, λ = 2": {"kind": "diverse_beam", "groups": 5, "diversity": 2.0},
 }
 
 
@@ -81,17 +91,55 @@ def row(name: str, answers: Sequence[Answer], part: Part, generic: frozenset) ->
     }
 
 
+def add_lists(
+    bot: dvs2s.Responder, data: PreparedData, groups: list[list[int]], options: argparse.Namespace
+) -> None:
+    """Compares the replies of each five-best list with each other."""
+    corpus = data.split("valid")
+    chosen = np.random.default_rng(1).permutation(len(groups))[: options.lists]
+    messages = sorted((corpus.message(groups[i][0]) for i in chosen), key=len)
+    rows = []
+    for name, search in LISTS.items():
+        config = bot.search_config(beam=20, num_best=5, **search)
+        lists: list[list[tuple[str, ...]]] = []
+        for first in tqdm(range(0, len(messages), 20), desc=name):
+            some = messages[first : first + 20]
+            answers = bot.answers_to_batch(make_batch(some, None, range(len(some))), config)
+            lists += [[reply.tokens for reply in answer.replies] for answer in answers]
+        shared = [
+            len({*a} & {*b}) / max(len({*a} | {*b}), 1)
+            for replies in lists
+            for a, b in combinations(replies, 2)
+        ]
+        row = {
+            "name": name,
+            "first words": float(np.mean([len({r[:1] for r in replies}) for replies in lists])),
+            "words": float(np.mean([len({w for r in replies for w in r}) for replies in lists])),
+            "overlap of two replies": float(np.mean(shared)),
+        }
+        rows.append(row)
+        print(row)
+    path = Path(options.out)
+    content = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    content["lists"] = {"messages": len(messages), "rows": rows}
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", default="runs/dailydialog")
     parser.add_argument("--partner", default="", help="a run with data.pairing=unconditional")
     parser.add_argument("--messages", type=int, default=300, help="of each of the three parts")
+    parser.add_argument("--lists", type=int, default=0, help="messages; compare five-best lists")
     parser.add_argument("--out", default="benchmarks/results/diversity.json")
     options = parser.parse_args()
     bot = dvs2s.load(options.checkpoint)
     data = PreparedData.open(Path(bot.config.data.prepared))
     corpus = data.split("valid")
     groups = grouped(corpus, len(corpus))
+    if options.lists:
+        add_lists(bot, data, groups, options)
+        return
     chosen = np.random.default_rng(0).permutation(len(groups)).tolist()
     count = options.messages
     parts = [

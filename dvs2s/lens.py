@@ -145,8 +145,7 @@ def look(
     rows = [np.asarray(row, dtype=np.int64) for row in [ids, *without]]
     device = next(model.parameters()).device
     batch = make_batch(rows, None, range(len(rows))).to(device)
-    encoded = model.encode(batch.messages, batch.message_lengths)
-    log_odds = model.predict_words(encoded).float()  # (1 + erased, C)
+    log_odds = model.word_predictor.logits(batch.messages, batch.message_mask).float()
     admitted = selector(search, log_odds[:1], batch.messages[:1]).row(0)
     vocabulary, fixed = selector.vocabulary, selector.vocabulary.num_fixed
     odds = log_odds.double().cpu()

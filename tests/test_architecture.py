@@ -278,12 +278,14 @@ TIERS: tuple[dict[str, str], ...] = (
         " dynamic_vocab evaluation.vocabulary layers.encoder model objectives.terms"
         " parallel.group parallel.replica selection"
         " text.specials text.tokenizer",
-        "serving.report": "decoding.protocol responder serving.pieces text.specials",
-        "serving.wordlists": "responder text.specials",
+        "serving.report": "config decoding.protocol responder serving.pieces serving.wire"
+        " text.specials",
+        "serving.wordlists": "responder",
         "serving.generation": "config decoding.protocol decoding.search decoding.session"
         " dynamic_vocab responder serving.bias serving.pieces serving.report serving.wire"
         " serving.wordlists text.specials",
-        "serving.running": "backends engine.results responder serving.pieces serving.report"
+        "serving.running": "backends engine.results engine.session responder serving.pieces"
+        " serving.report"
         " serving.schedule serving.wire serving.wordlists text.specials",
         "serving.models": "backends devices engine.engine loading model ops.extension responder"
         " serving.wire",

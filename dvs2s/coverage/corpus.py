@@ -185,6 +185,6 @@ def _batches(
         chosen = range(first, min(first + _ROWS, len(corpus)))
         pairs = [corpus.message(i) for i in chosen], [corpus.response(i) for i in chosen]
         batch = make_batch(*pairs, chosen).to(responder.device)
-        encoded = responder.model.encode(batch.messages, batch.message_lengths)
-        yield batch, responder.model.predict_words(encoded).float()
+        predictor = responder.model.word_predictor
+        yield batch, predictor.logits(batch.messages, batch.message_mask).float()
         advance(len(batch))

@@ -73,15 +73,21 @@ class WordPredictor(nn.Module):
         Returns:
             (B, C) float, word ``num_fixed + i`` at place i.
         """
-        embedded = self.bags(encoded.messages)  # (B, S, 2·bag)
+        return self.logits(encoded.messages, encoded.mask)
+
+    def logits(self, messages: Tensor, mask: Tensor) -> Tensor:
+        """Returns the logits of β of messages that need not be encoded, (B, C) float.
+
+        Args:
+            messages: (B, S) int64, padded.
+            mask: (B, S) bool, True on words.
+        """
+        embedded = self.bags(messages)  # (B, S, 2·bag)
         whole, last = embedded.chunk(2, dim=-1)
-        bags = [
-            _bag(whole, encoded.mask),
-            _bag(last, encoded.mask & _in_last_turn(encoded.messages)),
-        ]
+        bags = [_bag(whole, mask), _bag(last, mask & _in_last_turn(messages))]
         inputs = self.dropout(torch.cat(bags, dim=-1))
         logits: Tensor = self.output(self.dropout(torch.tanh(self.hidden(inputs))))
-        return logits + self.repetition * self._mentioned(encoded.messages, logits)
+        return logits + self.repetition * self._mentioned(messages, logits)
 
     def _mentioned(self, messages: Tensor, logits: Tensor) -> Tensor:
         """Returns (B, C) float, 1 where a content word is in the message."""

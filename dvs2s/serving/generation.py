@@ -171,5 +171,6 @@ class Generation:
                 "seconds": self._seconds,
                 "batch": len(self._jobs),
                 "prompt": self._prompts[index],
+                **self._report.sources(job, self._config),
             }
         )

@@ -39,6 +39,11 @@ def load_models(settings: dict[str, Any]) -> tuple[dict[str, Responder], list[Mo
         models[name] = responder
         wanted = settings["search"] if responder.has_word_predictor else _plain(settings["search"])
         responder.config.search = responder.search_config(**wanted)
+        if responder.config.search.generic_share < 1:
+            raise ValueError(
+                f"search.generic_share={responder.config.search.generic_share:g} chooses among "
+                f"finished replies, which the server does not do: leave it out"
+            )
     say_kernels(settings["device"])
     infos = [_info(name, bot, settings["precision"]) for name, bot in models.items()]
     return models, infos
@@ -74,7 +79,11 @@ def set_precision(model: Dvs2sModel, precision: str) -> None:
 def _plain(search: dict[str, Any]) -> dict[str, Any]:
     """Returns the settings that a model without a word predictor can follow, too."""
     choosing = ("vocabulary", "size", "threshold", "alpha", "message_words")
-    return {name: value for name, value in search.items() if name not in choosing}
+    return {
+        name: value
+        for name, value in search.items()
+        if name not in choosing and not name.startswith("coverage_")
+    }
 
 
 def _info(name: str, bot: Responder, precision: str) -> ModelInfo:
@@ -97,4 +106,11 @@ def _info(name: str, bot: Responder, precision: str) -> ModelInfo:
         precision=precision,
         kernels=what if is_compiled else f"{what}, {describe(str(bot.device))}",
         created=int(weights.stat().st_mtime) if weights.exists() else 0,
+        guarantees=_guarantees(bot),
     )
+
+
+def _guarantees(bot: Responder) -> tuple[tuple[float, str, bool], ...]:
+    calibration = bot.selector.calibration
+    levels = calibration.levels if calibration is not None else ()
+    return tuple((level.alpha, level.kind, level.message_words) for level in levels)

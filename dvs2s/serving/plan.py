@@ -77,9 +77,13 @@ class Planner:
         info = self.model(request.model)
         turns = [request.message] if isinstance(request.message, str) else request.message
         search = self._search(info, request.search.model_dump(exclude_none=True))
+        if request.sources and not info.predicts:
+            raise ApiError(f"{info.name} does not choose words: leave sources out", param="sources")
         for name, words in (("allow", request.allow), ("forbid", request.forbid)):
             if any(len(word) > self._options.max_characters for word in words):
                 raise ApiError(f"{name} holds a text that is too long: list words", param=name)
+            if any("*" in word and len(word.split()) > 1 for word in words):
+                raise ApiError(f"{name} holds a star behind more than one word", param=name)
         return Job(
             id=job_id,
             model=info.name,
@@ -90,6 +94,7 @@ class Planner:
             forbid=tuple(request.forbid),
             stream=request.stream,
             lens=request.lens,
+            sources=request.sources,
         )
 
     def chat_job(self, request: ChatRequest, job_id: int) -> Job:
@@ -236,4 +241,11 @@ def _check_words(config: SearchConfig, info: ModelInfo) -> None:
             f"search.size must be at least {info.fixed}, the special and function words that are "
             f"always in",
             param="search.size",
+        )
+    asked = (config.coverage_alpha, config.coverage_of, config.message_words)
+    if config.vocabulary == "conformal" and asked not in [tuple(g) for g in info.guarantees]:
+        there = ", ".join(sorted({f"{alpha:g}" for alpha, _, _ in info.guarantees}))
+        raise ApiError(
+            f"{info.name} is calibrated for search.coverage_alpha of {there or 'nothing'}",
+            param="search.coverage_alpha",
         )

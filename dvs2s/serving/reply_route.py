@@ -57,7 +57,7 @@ async def _events(
 
 def _plain(done: Event, about: dict[str, Any]) -> dict[str, Any]:
     names = ("replies", "vocabulary", "seconds", "batch")
-    return {**about, **{name: done[name] for name in names}}
+    return {**about, **{name: done[name] for name in names}, "sources": done.get("sources")}
 
 
 def _seed(job: Job) -> int | None:

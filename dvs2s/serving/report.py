@@ -5,9 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
+from dvs2s.config import SearchConfig
 from dvs2s.decoding.protocol import Hypothesis
 from dvs2s.responder import Responder
 from dvs2s.serving.pieces import cut
+from dvs2s.serving.wire import Job
 from dvs2s.text.specials import SPECIALS
 
 
@@ -41,6 +43,23 @@ class Report:
                 {"word": vocabulary.word(i), "id": i, "beta": round(beta, 6)} for i, beta in listed
             ],
             "function": list(vocabulary.words[len(SPECIALS) : fixed]) if limit else [],
+        }
+
+    def sources(self, job: Job, search: SearchConfig) -> dict[str, Any]:
+        """Returns the ``sources`` of the words that are listed; nothing where not asked for."""
+        if not job.sources:
+            return {}
+        lens = self._bot.lens(job.turns, limit=job.lens, **vars(search))
+        found = [(word, word.brought_in_by) for word in lens.words]
+        return {
+            "sources": [
+                {
+                    "word": word.word,
+                    "brought_in_by": None if place is None else lens.message_words[place],
+                    "beta_without": None if place is None else round(word.beta_without(place), 6),
+                }
+                for word, place in found
+            ]
         }
 
     def reply(

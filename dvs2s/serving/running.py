@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dvs2s.backends import EngineBackend, Limits
 from dvs2s.engine.results import Decoded
+from dvs2s.engine.session import UNKNOWN_KINDS
 from dvs2s.responder import Responder
 from dvs2s.serving.pieces import Pieces
 from dvs2s.serving.report import Report
@@ -27,6 +28,8 @@ STAGES = ("encode", "predict", "select")
 
 def why_not(job: Job) -> str:
     """Returns why the engine cannot answer a job, or nothing."""
+    if job.search["kind"] in UNKNOWN_KINDS:
+        return f"it knows no search.kind={job.search['kind']}"
     return "logit_bias changes every step's distribution" if job.bias else ""
 
 
@@ -191,6 +194,7 @@ class RunningBatch:
                 "seconds": member.seconds,
                 "batch": member.company,
                 "prompt": member.prompt,
+                **self._report.sources(job, member.waiting.config),
             }
         )
 

@@ -12,7 +12,7 @@ class _Strict(BaseModel):
 class SearchSettings(_Strict):
     """How the reply is found; what is left out is as the server was started."""
 
-    kind: Literal["greedy", "beam", "sampling"] | None = None
+    kind: Literal["greedy", "beam", "sampling", "diverse_beam"] | None = None
     beam: int | None = Field(default=None, ge=1, description="hypotheses that beam search keeps")
     num_best: int | None = Field(default=None, ge=1, description="replies wanted")
     length_penalty: float | None = Field(default=None, ge=0)
@@ -22,8 +22,11 @@ class SearchSettings(_Strict):
     temperature: float | None = Field(default=None, gt=0, le=100)
     top_k: int | None = Field(default=None, ge=0, le=1_000_000)
     top_p: float | None = Field(default=None, gt=0, le=1)
-    vocabulary: Literal["size", "threshold", "full"] | None = Field(
-        default=None, description="how T is chosen: by size, by a threshold on β, or not at all"
+    groups: int | None = Field(default=None, ge=1, description="of a diverse beam")
+    diversity: float | None = Field(default=None, ge=0, le=1000, description="of a diverse beam")
+    vocabulary: Literal["size", "threshold", "full", "conformal"] | None = Field(
+        default=None,
+        description="how T is chosen: by size, a threshold on β, with a guarantee, or not at all",
     )
     size: int | None = Field(
         default=None, ge=1, le=100_000_000, description="|T|, function words counted"
@@ -32,6 +35,14 @@ class SearchSettings(_Strict):
         default=None, gt=0, lt=1, description="β from which a word is in T"
     )
     alpha: float | None = Field(default=None, ge=0, le=100)
+    coverage_alpha: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="conformal: the share that T may miss, a calibrated one",
+    )
+    coverage_of: Literal["all", "share"] | None = None
+    coverage_by: Literal["threshold", "size"] | None = None
     message_words: bool | None = Field(
         default=None, description="whether the message's words come into T"
     )
@@ -66,6 +77,9 @@ class ReplyRequest(_Strict):
     lens: int = Field(
         default=100, ge=0, le=100_000, description="content words of T to list, at most"
     )
+    sources: bool = Field(
+        default=False, description="whether to say which word of the message brought each one in"
+    )
     stream: bool = Field(default=False, description="server-sent events: words, text, done")
 
 
@@ -98,6 +112,17 @@ class BestReply(BaseModel):
     finish: Literal["stop", "length"]
 
 
+class Source(BaseModel):
+    """A listed word, the message's word without which its β is lowest, and that β.
+
+    ``brought_in_by`` is null where no word of the message speaks for it.
+    """
+
+    word: str
+    brought_in_by: str | None
+    beta_without: float | None
+
+
 class ReplyResponse(BaseModel):
     """The replies, best first, and what is known about them."""
 
@@ -108,6 +133,7 @@ class ReplyResponse(BaseModel):
     vocabulary: Vocabulary
     seconds: dict[str, float]
     batch: int
+    sources: list[Source] | None = None
 
 
 class Part(BaseModel):

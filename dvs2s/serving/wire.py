@@ -40,6 +40,7 @@ class Job:
         stop: texts before which a reply is cut.
         stream: whether ``words`` and ``text`` events are wanted.
         lens: content words of T to report, at most; 0 reports sizes only.
+        sources: whether ``done`` says which word of the message brought each of them in.
     """
 
     id: int
@@ -53,6 +54,7 @@ class Job:
     stop: tuple[str, ...] = ()
     stream: bool = False
     lens: int = 0
+    sources: bool = False
 
     @staticmethod
     def from_plain(values: dict[str, Any]) -> "Job":
@@ -84,6 +86,7 @@ class ModelInfo:
         precision: of its weights.
         kernels: which serve it.
         created: Unix time of its file.
+        guarantees: (α, "all" or "share", whether with the message's words) of its calibration.
     """
 
     name: str
@@ -99,6 +102,7 @@ class ModelInfo:
     precision: str = "fp32"
     kernels: str = ""
     created: int = 0
+    guarantees: tuple[tuple[float, str, bool], ...] = ()
 
 
 def line(message: dict[str, Any]) -> bytes:

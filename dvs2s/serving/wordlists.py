@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from dvs2s.responder import Responder
-from dvs2s.text.specials import SPECIALS
 
 
 def word_table(responder: Responder, texts: Sequence[str]) -> Tensor | None:
@@ -14,7 +13,5 @@ def word_table(responder: Responder, texts: Sequence[str]) -> Tensor | None:
     if not texts:
         return None
     chosen = torch.zeros(len(responder.vocabulary), dtype=torch.bool, device=responder.device)
-    for text in texts:
-        ids = responder.encode_message(text)
-        chosen[[i for i in ids if i >= len(SPECIALS)]] = True
+    chosen[responder.word_ids(texts)] = True
     return chosen

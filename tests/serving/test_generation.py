@@ -117,6 +117,20 @@ def test_forbidden_words_are_not_said_and_allowed_ones_are_in_t(bot: Responder) 
     assert rare not in {w["word"] for w in both[1][-1]["vocabulary"]["content"]}
 
 
+def test_sources_are_those_of_the_lens_where_asked_for(bot: Responder) -> None:
+    config = bot.search_config(kind="greedy", num_best=1)
+    asked = job(bot, 0, MESSAGES[1], config, lens=5, sources=True)
+    done = run(bot, config, [asked, job(bot, 1, MESSAGES[1], config, lens=5)])
+    assert "sources" not in done[1][-1]
+    lens = bot.lens(MESSAGES[1], limit=5)
+    listed = done[0][-1]["vocabulary"]["content"]
+    assert len(listed) == 5
+    for told, word, shown in zip(done[0][-1]["sources"], lens.words, listed, strict=True):
+        assert told["word"] == word.word == shown["word"]
+        place = word.brought_in_by
+        assert told["brought_in_by"] == (None if place is None else lens.message_words[place])
+
+
 def test_a_bias_shifts_the_distribution_by_just_that_much(bot: Responder) -> None:
     config = bot.search_config(kind="greedy")
     batch = bot.batch(MESSAGES[:3])

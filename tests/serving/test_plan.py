@@ -1,5 +1,6 @@
 """Requests become jobs: OpenAI's settings as ours, limits, refusals by name."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,3 +103,22 @@ def test_bias_and_stop_reach_the_job() -> None:
     job = chat(logit_bias={"7": -100, "8": 2.5}, stop="end")
     assert job.bias == ((7, -100.0), (8, 2.5)) and job.stop == ("end",)
     assert Job.from_plain(job.plain()) == job
+
+
+def test_guarantees_and_sources_are_of_models_that_have_them() -> None:
+    calibrated = replace(INFO, guarantees=((0.1, "all", True),))
+    planner = Planner([calibrated, PLAIN], ServerOptions())
+
+    def planned(**fields: Any) -> Job:
+        return planner.reply_job(ReplyRequest.model_validate({"message": "hi", **fields}), 1)
+
+    wanted = {"vocabulary": "conformal", "coverage_alpha": 0.1}
+    assert planned(search=wanted, sources=True).search["coverage_alpha"] == 0.1
+    for search in ({**wanted, "coverage_alpha": 0.2}, {**wanted, "coverage_of": "share"}):
+        with pytest.raises(ApiError, match="is calibrated for search.coverage_alpha of 0.1"):
+            planned(search=search)
+    with pytest.raises(ApiError, match="does not choose words: leave sources out"):
+        planned(model="plain", sources=True)
+    with pytest.raises(ApiError, match="forbid holds a star behind more than one word"):
+        planned(forbid=["two words*"])
+    assert planned(search={"kind": "diverse_beam", "beam": 4, "groups": 2}).search["groups"] == 2

@@ -1,7 +1,7 @@
 // The conversation.
 import { models, stream } from "./api.js";
 import { element, lens } from "./lens.js";
-import { compareLabel, fullSearch, kind, search, settings, setUp, wireDrawer } from "./settings.js";
+import { choosesWords, compareLabel, fullSearch, kind, search, settings, setUp, wireDrawer } from "./settings.js";
 import { loadChat, saveChat } from "./store.js";
 
 const SUGGESTIONS = ["do you like coffee ?", "what should I cook tonight?", "can you play the guitar?", "I am tired today", "tell me about your dog"];
@@ -142,7 +142,7 @@ async function run(side, body, signal, onWords, redraw) {
     await stream(body, settings.key, signal, {
       words: (data) => { onWords?.(data.vocabulary); redraw(); },
       text: (data) => { side.text += data.text; redraw(); },
-      done: (data) => { onWords?.(data.vocabulary); take(side, data); redraw(); },
+      done: (data) => { onWords?.(data.vocabulary, data.sources); take(side, data); redraw(); },
     });
   } catch (error) {
     if (error.name === "AbortError") side.state = "stopped";
@@ -156,19 +156,21 @@ async function answer(turn, { sampled = false } = {}) {
   running = new AbortController();
   busy(true);
   const redraw = () => draw(turn);
-  const asked = { message: history(turn), search: search(), lens: LENS_WORDS };
+  const asked = { message: history(turn), search: search(), lens: LENS_WORDS, sources: choosesWords() };
   if (sampled && kind() !== "sampling") {
     asked.search = { ...asked.search, kind: "sampling", temperature: settings.temperature || 0.8 };
     delete asked.search.beam;
   }
-  const setLens = ({ function: functions, ...vocabulary }) => {
+  const setLens = ({ function: functions, ...vocabulary }, sources) => {
     if (functions.length) chat.functions = functions;
+    const by = new Map(sources?.map((source) => [source.word, source]));
+    vocabulary.content = vocabulary.content.map((word) => ({ ...by.get(word.word), ...word }));
     turn.lens = vocabulary;
   };
   const work = [run(turn, asked, running.signal, setLens, redraw)];
   if (settings.compare) {
     turn.full = { label: compareLabel() };
-    const full = { ...asked, ...fullSearch(), lens: 0 };
+    const full = { ...asked, ...fullSearch(), lens: 0, sources: false };
     if (!full.model) delete full.model;
     if (asked.search.kind === "sampling") full.search = { ...full.search, ...asked.search, vocabulary: "full" };
     delete full.search.size;

@@ -27,7 +27,8 @@ function wordItem(word, used, share) {
   const item = element("li", used.has(word.word) ? "used" : "", word.word);
   item.style.fontSize = `${(0.72 + 0.68 * share).toFixed(3)}rem`;
   item.style.setProperty("--strength", `${Math.round(50 + 50 * share)}%`);
-  item.title = `β = ${word.beta.toFixed(3)}${used.has(word.word) ? ", used" : ""}`;
+  const by = word.brought_in_by ? `, brought in by “${word.brought_in_by}” (${word.beta_without.toFixed(3)} without it)` : "";
+  item.title = `β = ${word.beta.toFixed(3)}${used.has(word.word) ? ", used" : ""}${by}`;
   item.dir = "auto";
   return item;
 }

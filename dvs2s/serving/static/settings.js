@@ -13,6 +13,8 @@ let model = null, other = null;
 
 export const kind = () => settings.kind || model?.dvs2s.search.kind || "beam";
 
+export const choosesWords = () => Boolean(model?.dvs2s.chooses_words);
+
 // Returns the search of a request, and only what differs from the server's.
 export function search() {
   const asked = {};
