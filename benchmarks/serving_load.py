@@ -3,9 +3,10 @@
     python benchmarks/serving_load.py --checkpoint runs/smalltalk --seconds 120 \
         --out benchmarks/results/serving.json
 
-Needs wrk (Debian: ``apt-get install wrk``) and psutil. The load generator takes its share of the
-same cores. Nothing is tuned to the machine; other jobs on it disturb the figures, so the load
-average before and after is written down.
+Several servers, by default the compiled engine in two precisions and the plain search, take turns,
+so that what disturbs one disturbs all. Needs wrk (Debian: ``apt-get install wrk``) and psutil. The
+load generator takes its share of the same cores. Nothing is tuned to the machine; other jobs on it
+disturb the figures, so the load average before and after is written down.
 """
 
 import argparse
@@ -26,15 +27,22 @@ import psutil
 
 HERE = Path(__file__).resolve().parent
 SEARCHES = {"beam": {"kind": "beam"}, "greedy": {"kind": "greedy"}}
+SERVERS = "engine=compiled;engine=compiled precision=int8;engine=plain"
 
 
 class Server:
-    """The command in a process of its own."""
+    """The command in a process of its own.
 
-    def __init__(self, checkpoint: str, threads: int) -> None:
+    Args:
+        checkpoint: folder of a run.
+        options: further options, separated by blanks.
+    """
+
+    def __init__(self, checkpoint: str, options: str) -> None:
+        self.options = options
         command = [sys.executable, str(HERE.parent / "serve.py"), f"checkpoint={checkpoint}"]
         self.process = subprocess.Popen(
-            [*command, "port=0", f"threads={threads}"],
+            [*command, "port=0", *options.split()],
             cwd=HERE.parent,
             stderr=subprocess.PIPE,
             text=True,
@@ -43,7 +51,13 @@ class Server:
         self.is_ready = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
         if not self.is_ready.wait(120):
-            raise SystemExit("the server was not ready after two minutes")
+            self.end()
+            raise SystemExit(f"the server {options} was not ready after two minutes")
+
+    def end(self) -> int:
+        """Ends it and returns its exit code."""
+        self.process.terminate()
+        return self.process.wait(60)
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -95,7 +109,7 @@ def load(server: Server, clients: int, seconds: int, search: dict[str, Any]) -> 
     ending.set()
     thread.join()
     line = next(x for x in ran.stdout.splitlines() if x.startswith("JSON "))
-    row: dict[str, Any] = {"clients": clients, "search": search["kind"]}
+    row: dict[str, Any] = {"server": server.options, "clients": clients, "search": search["kind"]}
     row |= json.loads(line.removeprefix("JSON "))
     after = {name: server.metric(name) for name in before}
     delta = {name: after[name] - before[name] for name in before}
@@ -108,42 +122,56 @@ def load(server: Server, clients: int, seconds: int, search: dict[str, Any]) -> 
     return row
 
 
+def phases(servers: list[Server], search: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
+    """Returns the rows of one search: every server in turn, before the number of clients rises."""
+    rows: list[dict[str, Any]] = []
+    alone: dict[str, float] = {}
+    for server in servers:
+        load(server, 4, 5, search)  # warm up
+    for server in servers:
+        rows.append(load(server, 1, max(10, seconds // 6), search))
+        alone[server.options] = rows[-1]["replies_per_second"]
+    for server in servers:
+        rows.append(load(server, 64, seconds, search))
+        ratio = rows[-1]["replies_per_second"] / alone[server.options]
+        rows[-1]["times_one_client"] = round(ratio, 1)
+    for server in servers:
+        rows.append(load(server, 1000, max(10, seconds // 4), search))
+        start = time.perf_counter()
+        server.ask()
+        rows[-1]["next_request_seconds"] = round(time.perf_counter() - start, 3)
+        rows[-1]["queue_after"] = server.metric("queued")
+    return rows
+
+
 def main() -> None:
     """Runs all phases and writes the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default="runs/smalltalk")
     parser.add_argument("--seconds", type=int, default=120, help="of the phase with 64 clients")
     parser.add_argument("--threads", type=int, default=1, help="of the engine")
+    parser.add_argument("--servers", default=SERVERS, help="options of each, separated by ;")
     parser.add_argument("--out", default="")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     loads = [os.getloadavg()[0]]
-    server, rows = Server(arguments.checkpoint, arguments.threads), []
+    servers: list[Server] = []
+    rows: list[dict[str, Any]] = []
     try:
+        for options in arguments.servers.split(";"):
+            servers.append(Server(arguments.checkpoint, f"threads={arguments.threads} {options}"))
         for search in SEARCHES.values():
-            load(server, 4, 5, search)  # warm up
-            rows.append(load(server, 1, max(10, arguments.seconds // 6), search))
-            rows.append(load(server, 64, arguments.seconds, search))
-            rows[-1]["times_one_client"] = round(
-                rows[-1]["replies_per_second"] / rows[-2]["replies_per_second"], 1
-            )
-            rows.append(load(server, 1000, max(10, arguments.seconds // 4), search))
-            start = time.perf_counter()
-            server.ask()
-            rows[-1]["next_request_seconds"] = round(time.perf_counter() - start, 3)
-            rows[-1]["queue_after"] = server.metric("queued")
-            print(*(json.dumps(row) for row in rows[-3:]), sep="\n", file=sys.stderr)
+            rows += phases(servers, search, arguments.seconds)
+            print(*(json.dumps(row) for row in rows), sep="\n", file=sys.stderr)
     finally:
-        server.process.terminate()
-        code = server.process.wait(60)
+        codes = [server.end() for server in servers]
     loads.append(os.getloadavg()[0])
     report = {
         "rows": rows,
-        "exit_code": code,
+        "exit_codes": codes,
         "load_average": [round(x, 1) for x in loads],
         "cores": os.cpu_count(),
-        "engine_threads": arguments.threads,
         "python": platform.python_version(),
         "machine": platform.machine(),
     }

@@ -18,16 +18,20 @@ function body(side, message, form) {
   return { message, lens: 0, search: { ...search, vocabulary: "size", size: Number(form.size) } };
 }
 
-// One round of one side: all its messages, so many at once; returns words a second of engine time.
-async function round(side, form, signal) {
-  const waiting = [...MESSAGES], answers = [];
+// One round of one side: all its messages, so many at once; returns words a second: of the engine's own
+// time where one is answered after the other, else of the time in which all were answered.
+async function round(side, form, signal, told) {
+  const waiting = [...MESSAGES], answers = [], began = performance.now();
   await Promise.all(Array.from({ length: Number(form.clients) }, async () => {
-    while (waiting.length) answers.push(await reply(body(side, waiting.pop(), form), key, signal));
+    while (waiting.length) {
+      answers.push(await reply(body(side, waiting.pop(), form), key, signal));
+      byId("state").textContent = `${told}, ${side}: ${answers.length} of ${MESSAGES.length} replies`;
+    }
   }));
-  // A batch's seconds are shared by its messages.
   const engine = ({ encode, predict, select, search }) => encode + predict + select + search;
-  const seconds = answers.reduce((sum, a) => sum + engine(a.seconds) / a.batch, 0);
-  return answers.reduce((sum, a) => sum + a.replies[0].tokens.length, 0) / seconds;
+  const words = answers.reduce((sum, a) => sum + a.replies[0].tokens.length, 0);
+  const seconds = form.clients === "1" ? answers.reduce((sum, a) => sum + engine(a.seconds), 0) : (performance.now() - began) / 1000;
+  return words / Math.max(seconds, 1e-6);
 }
 
 function node(name, attributes, text = "") {
@@ -41,11 +45,13 @@ function plot(rates) {
   const chart = byId("chart"), [left, right, top, bottom] = [64, 880, 20, 270];
   const most = Math.max(1, ...rates.dynamic, ...rates.full) * 1.15, count = Math.max(2, rates.dynamic.length);
   const x = (i) => left + ((right - left) * i) / (count - 1), y = (value) => bottom - ((bottom - top) * value) / most;
+  const label = (value) => (rates.dynamic.length ? Math.round(value).toLocaleString("en") : "");
   const parts = [0, 1, 2, 3, 4].map((i) => (most * i) / 4).flatMap((value) => [
     node("line", { class: "grid", x1: left, x2: right, y1: y(value), y2: y(value) }),
-    node("text", { x: left - 10, y: y(value) + 4, "text-anchor": "end" }, Math.round(value).toLocaleString("en")),
+    node("text", { x: left - 10, y: y(value) + 4, "text-anchor": "end" }, label(value)),
   ]);
   for (const side of ["dynamic", "full"]) {
+    rates[side].forEach((value, i) => parts.push(node("circle", { class: side, cx: x(i), cy: y(value), r: 2.5 })));
     parts.push(node("polyline", { class: side, points: rates[side].map((value, i) => `${x(i)},${y(value)}`).join(" ") }));
   }
   chart.replaceChildren(...parts);
@@ -55,6 +61,7 @@ function show(rates) {
   for (const side of ["dynamic", "full"]) if (rates[side].length) byId(side).textContent = Math.round(median(rates[side])).toLocaleString("en");
   if (rates.full.length) byId("ratio").textContent = `${(median(rates.dynamic) / median(rates.full)).toFixed(1)} ×`;
   byId("count").textContent = `medians of ${rates.full.length} rounds of ${MESSAGES.length} replies`;
+  byId("chart").setAttribute("aria-label", `Words a second over ${rates.full.length} rounds: ${byId("dynamic").textContent} dynamic, ${byId("full").textContent} full`);
   plot(rates);
 }
 
@@ -65,9 +72,9 @@ async function run() {
   document.querySelector("[data-size]").textContent = `${Number(form.size).toLocaleString("en")} words`;
   const end = performance.now() + LONGEST;
   try {
-    for (const side of ["dynamic", "full"]) await round(side, form, stopping.signal); // warm up, not counted
+    for (const side of ["dynamic", "full"]) await round(side, form, stopping.signal, "warming up"); // not counted
     while (performance.now() < end) {
-      for (const side of ["dynamic", "full"]) rates[side].push(await round(side, form, stopping.signal));
+      for (const side of ["dynamic", "full"]) rates[side].push(await round(side, form, stopping.signal, `round ${rates.full.length + 1}`));
       show(rates);
     }
     byId("state").textContent = "done";
@@ -81,7 +88,7 @@ async function run() {
 controls.addEventListener("submit", (event) => {
   event.preventDefault();
   if (stopping) stopping.abort();
-  else { byId("state").textContent = "running …"; run(); }
+  else run();
 });
 plot({ dynamic: [], full: [] });
 try {

@@ -4,10 +4,10 @@ import { element, lens } from "./lens.js";
 import { choosesWords, compareLabel, fullSearch, kind, search, settings, setUp, wireDrawer } from "./settings.js";
 import { loadChat, saveChat } from "./store.js";
 
-const SUGGESTIONS = ["do you like coffee ?", "what should I cook tonight?", "can you play the guitar?", "I am tired today", "tell me about your dog"];
+const SUGGESTIONS = ["do you like coffee?", "what should I cook tonight?", "can you play the guitar?", "I am tired today", "tell me about your dog"];
 const LENS_WORDS = 400, MOST_TURNS = 64;
-const [log, form, message, send, stop, status, scroller, welcome] =
-  ["log", "form", "message", "send", "stop", "status", "scroll", "welcome"].map((id) => document.getElementById(id));
+const [log, form, message, send, stop, status, scroller, welcome, spoken] =
+  ["log", "form", "message", "send", "stop", "status", "scroll", "welcome", "spoken"].map((id) => document.getElementById(id));
 const chat = loadChat();
 const wide = matchMedia("(min-width: 901px)"); // the last lens is open where there is room
 let running = null; // the AbortController of the reply at work
@@ -16,14 +16,21 @@ const say = (text) => { status.textContent = text; };
 const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 120;
 const toEnd = () => { scroller.scrollTop = scroller.scrollHeight; };
 
+const number = (value) => value.toLocaleString("en");
+
 function seconds(value) {
-  return value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(2)} s`;
+  return value < 0.0095 ? `${(1000 * value).toFixed(1)} ms` : value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(2)} s`;
 }
 
+// Returns time, speed and |T| of V of a reply; the stages are in its title.
 function figures(side) {
-  if (!side?.seconds) return "";
-  const work = side.seconds.total - side.seconds.queue, words = side.tokens.length;
-  return `${seconds(work)} · ${words} word${words === 1 ? "" : "s"} · ${Math.round(words / Math.max(work, 1e-3))} words/s`;
+  const box = element("span", "figures");
+  if (!side?.seconds) return box;
+  const { total, queue, ...stages } = side.seconds, work = total - queue, words = side.tokens.length;
+  box.textContent = `${seconds(work)} · ${words} word${words === 1 ? "" : "s"} · ${Math.round(words / Math.max(work, 1e-3))} words/s`;
+  if (side.allowed) box.textContent += ` · from ${number(side.allowed.size)} of ${number(side.allowed.total)}`;
+  box.title = Object.entries({ queue, ...stages }).map(([stage, value]) => `${stage} ${seconds(value)}`).join(", ");
+  return box;
 }
 
 function button(label, title, act) {
@@ -59,7 +66,7 @@ function others(side) {
 
 function actions(turn, index) {
   const box = element("div", "acts");
-  box.append(element("span", "figures", figures(turn)));
+  box.append(figures(turn));
   if (turn.state === "running") return box;
   box.append(button("Copy", "Copy the reply", async () => {
     await navigator.clipboard.writeText(turn.text);
@@ -79,14 +86,14 @@ function draw(turn) {
   const said = element("p", "said", turn.said);
   said.dir = "auto";
   const reply = element("div", turn.full ? "answer two" : "answer");
-  const main = card(turn, turn.full ? `T${turn.lens ? `, ${turn.lens.size.toLocaleString("en")} words` : ""}` : "");
+  const main = card(turn, turn.full ? `T${turn.lens ? `, ${number(turn.lens.size)} words chosen` : ""}` : "");
   main.append(actions(turn, index));
   if (turn.others?.length) main.append(others(turn));
   reply.append(main);
   if (turn.full) {
     const second = card(turn.full, turn.full.label);
     second.querySelector(".bubble").classList.add("plain");
-    second.append(element("span", "figures", figures(turn.full)));
+    second.append(figures(turn.full));
     reply.append(second);
   }
   box.append(said, reply);
@@ -131,12 +138,13 @@ function take(side, done) {
   const [best, ...rest] = done.replies;
   Object.assign(side, {
     state: "done", text: best.text, tokens: best.tokens, seconds: done.seconds,
+    allowed: { size: done.vocabulary.size, total: done.vocabulary.total },
     others: rest.map(({ text, score }) => ({ text, score })),
   });
 }
 
 async function run(side, body, signal, onWords, redraw) {
-  Object.assign(side, { text: "", tokens: [], seconds: null, others: [], state: "running" });
+  Object.assign(side, { text: "", tokens: [], seconds: null, others: [], state: "running", error: undefined });
   redraw();
   try {
     await stream(body, settings.key, signal, {
@@ -167,19 +175,22 @@ async function answer(turn, { sampled = false } = {}) {
     vocabulary.content = vocabulary.content.map((word) => ({ ...by.get(word.word), ...word }));
     turn.lens = vocabulary;
   };
-  const work = [run(turn, asked, running.signal, setLens, redraw)];
-  if (settings.compare) {
-    turn.full = { label: compareLabel() };
+  const { signal } = running;
+  if (settings.compare) turn.full = { label: compareLabel(), text: "", state: "running" };
+  else delete turn.full;
+  await run(turn, asked, signal, setLens, redraw);
+  if (turn.full) { // afterwards, so that neither takes the other's time
     const full = { ...asked, ...fullSearch(), lens: 0, sources: false };
     if (!full.model) delete full.model;
     if (asked.search.kind === "sampling") full.search = { ...full.search, ...asked.search, vocabulary: "full" };
     delete full.search.size;
-    work.push(run(turn.full, full, running.signal, null, redraw));
-  } else delete turn.full;
-  await Promise.all(work);
+    if (signal.aborted) turn.full.state = "stopped";
+    else await run(turn.full, full, signal, null, redraw);
+  }
   running = null;
   busy(false);
   draw(turn);
+  spoken.textContent = turn.error ?? `Reply: ${turn.text || "none"}`;
   if (!saveChat(chat)) say("this browser has no room to keep the conversation");
   message.focus();
 }

@@ -38,8 +38,9 @@ export function fullSearch() {
 }
 
 export function compareLabel() {
-  if (other) return `${other.id}, trained on all words`;
-  return model?.dvs2s.sane_outside_of_T ? "same model, all words" : "same model, all words: not trained for it";
+  const all = `all ${(other ?? model)?.dvs2s.words.toLocaleString("en") ?? ""} words`;
+  if (other) return `${other.id}, trained on ${all}`;
+  return model?.dvs2s.sane_outside_of_T ? `same model, ${all}` : `same model, ${all}: not trained for it`;
 }
 
 export function setUp(models, changed) {

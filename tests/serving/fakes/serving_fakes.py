@@ -38,6 +38,8 @@ class FakeTicket:
             yield {"kind": "words", "id": self._job.id, "vocabulary": vocabulary}
         for place, word in enumerate(words):
             await asyncio.sleep(self._engine.delay)
+            while self._engine.hold_at == place:
+                await asyncio.sleep(0.01)
             if self._engine.fail_at == place:
                 self.cancel()
                 raise EngineError("the engine stopped while answering; ask again", 503, 1)
@@ -99,6 +101,7 @@ class FakeEngine:
     def __init__(self, delay: float = 0.0, capacity: int = 1000) -> None:
         self.delay, self.capacity = delay, capacity
         self.fail_at: int | None = None
+        self.hold_at: int | None = None  # the word that waits until this is None again
         self.why_not = ""
         self.running: set[int] = set()
         self.models: tuple[ModelInfo, ...] = (INFO, PLAIN)
