@@ -52,10 +52,10 @@ def run_decoding(preset: Preset, run: Run) -> tuple[list[Row], list[Missing], di
     machine = environment() | {
         "threads": run.threads,
         "clock": run.clock,
-        "read_gb_per_second": read_bandwidth() / 1e9,
+        "read_gb_per_second": read_bandwidth(run.clock) / 1e9,
     }
     machine["engine"] = why_unavailable() or "there"
-    rates, run = measure_rates(), replace(run, rounds=run.rounds or preset.rounds)
+    rates, run = measure_rates(run.clock), replace(run, rounds=run.rounds or preset.rounds)
     present, missing = _who(preset)
     rows: list[Row] = []
     for size in dict.fromkeys(setting.vocabulary_size for setting in preset.settings):
@@ -164,6 +164,7 @@ def _row(
         contender.name,
         contender.vocabulary,
         ms=median * 1e3,
+        p95=timed.quantile(0.95) * 1e3,
         p99=timed.quantile(0.99) * 1e3,
         ms_per_reply=median * 1e3 / setting.batch,
         words_per_second=setting.batch * REPLY_WORDS / median,

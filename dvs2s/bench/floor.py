@@ -1,6 +1,5 @@
 """The least time that a machine's own rates leave for the engine's work."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +7,7 @@ from functools import partial
 import torch
 
 from dvs2s.bench.presets import Setting
-from dvs2s.bench.timing import read_bandwidth
+from dvs2s.bench.timing import CLOCKS, read_bandwidth
 from dvs2s.model import ModelSizes
 from dvs2s.ops.extension import load
 
@@ -32,8 +31,12 @@ class Rates:
     products: dict[str, float]
 
 
-def measure_rates() -> Rates | None:
-    """Returns this machine's rates, the best of a few tries; None without the compiled kernels."""
+def measure_rates(clock: str = "wall") -> Rates | None:
+    """Returns this machine's rates, the best of a few tries; None without the compiled kernels.
+
+    Args:
+        clock: a name of ``CLOCKS``, the one that the contenders are timed by.
+    """
     if not load().path:
         return None
     block = torch.ones(4096, _CACHED // 4096, dtype=torch.int8)
@@ -41,9 +44,9 @@ def measure_rates() -> Rates | None:
     products = {}
     for name, kind in _KINDS.items():
         work = partial(torch.ops.dvs2s.arithmetic_ceiling, kind, 200_000)
-        products[name] = work() / _best(work)
-    cached = block.numel() / _best(lambda: torch.ops.dvs2s.reading_ceiling(block, ids))
-    return Rates(read_bandwidth(), cached, products)
+        products[name] = work() / _best(work, clock)
+    cached = block.numel() / _best(lambda: torch.ops.dvs2s.reading_ceiling(block, ids), clock)
+    return Rates(read_bandwidth(clock), cached, products)
 
 
 def floor_seconds(
@@ -92,10 +95,10 @@ def floor_seconds(
     return total + stage(cell + shared, B * setting.beam, words_out, private=own)
 
 
-def _best(call: Callable[[], object]) -> float:
-    best = float("inf")
-    for _ in range(3):
-        start = time.perf_counter()
+def _best(call: Callable[[], object], clock: str) -> float:
+    best, now = float("inf"), CLOCKS[clock]
+    for _ in range(5):
+        start = now()
         call()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, now() - start)
     return best

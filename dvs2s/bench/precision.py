@@ -1,5 +1,6 @@
 """What a precision costs: how often replies change against float32, and what the metrics lose."""
 
+import os.path
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,9 @@ def run(
 
     Returns:
         ``messages``, and ``rows``: ``precision``, ``search``, ``same_tokens`` (share of places
-        with the same word, over the longer reply), ``same_replies``, ``same_words`` (share of T),
+        with the same word, over the longer reply), ``same_choices`` (share of the same words
+        after the same words: what comes behind a first difference is not asked),
+        ``same_replies``, ``same_words`` (share of T),
         ``gold_words`` (share of the responses' words that T holds), ``metrics``.
 
     Raises:
@@ -80,11 +83,19 @@ def run(
 def table(report: dict[str, Any]) -> str:
     """Returns the report as lines for people, with the differences from float32 in brackets."""
     names = list(report["rows"][0]["metrics"])
-    head = ["", "same words, %", "same replies, %", "T kept, %", "gold in T, %", *names]
+    head = [
+        "",
+        "same words, %",
+        "same choices, %",
+        "same replies, %",
+        "T kept, %",
+        "gold in T, %",
+        *names,
+    ]
     lines = [f"{report['messages']} messages", "  ".join(f"{name:>16}" for name in head)]
     base = {row["search"]: row for row in report["rows"] if row["precision"] == REFERENCE}
     for row in report["rows"]:
-        shares = ("same_tokens", "same_replies", "same_words", "gold_words")
+        shares = ("same_tokens", "same_choices", "same_replies", "same_words", "gold_words")
         cells = [f"{row['search']} {row['precision']}"]
         cells += [f"{100 * row[name]:.2f}" for name in shares]
         reference = base[row["search"]]["metrics"]
@@ -111,11 +122,12 @@ def _answers(
 
 
 def _measures(answers: list[Answer], reference: list[Answer], cases: list[_Case]) -> dict[str, Any]:
-    places = equal = replies = words = kept = gold = held = 0
+    places = equal = alike = replies = words = kept = gold = held = 0
     for mine, theirs, case in zip(answers, reference, cases, strict=True):
         a, b = mine.replies[0].tokens, theirs.replies[0].tokens
         places += max(len(a), len(b))
         equal += sum(x == y for x, y in zip(a, b, strict=False))
+        alike += len(os.path.commonprefix([a, b]))
         replies += a == b
         admitted = {word.word for word in mine.vocabulary}
         other = {word.word for word in theirs.vocabulary}
@@ -128,6 +140,8 @@ def _measures(answers: list[Answer], reference: list[Answer], cases: list[_Case]
     scores = bleu(texts, [case.references for case in cases])
     return {
         "same_tokens": equal / max(places, 1),
+        # a choice more for every reply: its end, or where it parts
+        "same_choices": (alike + replies) / max(alike + len(answers), 1),
         "same_replies": replies / max(len(answers), 1),
         "same_words": kept / max(words, 1),
         "gold_words": held / max(gold, 1),

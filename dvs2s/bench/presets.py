@@ -119,6 +119,7 @@ PRESETS: dict[str, Preset] = {
             ("plain", "full"),
             ("torch_int8", "full"),
             ("int8", "full"),
+            ("fp32", "dynamic"),
             ("int8", "dynamic"),
             ("huggingface", "full"),
             ("ctranslate2", "full"),

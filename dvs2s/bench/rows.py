@@ -17,7 +17,7 @@ class Row:
     Args:
         setting: the task.
         name: of the contender; vocabulary: ``full`` or ``dynamic``.
-        ms: median of a batch's milliseconds; p99: milliseconds that 99 of 100 stay within.
+        ms: median of a batch's milliseconds; p95, p99: that 95 and 99 of 100 stay within.
         ms_per_reply, words_per_second: from the median.
         times_faster: the baseline's median over this one's; the baseline is the first contender.
         agreement: share of words equal to its reference's over the same vocabulary: the plain
@@ -33,6 +33,7 @@ class Row:
     name: str
     vocabulary: str
     ms: float
+    p95: float
     p99: float
     ms_per_reply: float
     words_per_second: float

@@ -73,6 +73,12 @@ def test_shares_are_of_the_places_replies_and_words_that_agree() -> None:
             places += max(len(x), len(y))
             equal += sum(p == q for p, q in zip(x, y, strict=False))
         row = rows[kind, "int8"]
+        firsts = [
+            sum(x[: i + 1] == y[: i + 1] for i in range(min(len(x), len(y))))
+            for x, y in ((a.replies[0].tokens, b.replies[0].tokens) for a, b in pairs)
+        ]
+        whole = row["same_replies"] * 3
+        assert row["same_choices"] == pytest.approx((sum(firsts) + whole) / (sum(firsts) + 3))
         assert row["same_tokens"] == pytest.approx(equal / places)
         assert row["same_replies"] == sum(
             a.replies[0].tokens == b.replies[0].tokens for a, b in pairs

@@ -62,49 +62,57 @@ void Reader::embed() {
 }
 
 void Reader::recur() {
-  const int64_t H = net_.sizes.H, wide = net_.source_width();
-  const auto count = static_cast<int64_t>(requests_.size());
   for (int d = 0; d < 2; ++d) {
-    states_[d].shape(net_.precision, count, H);
-    recurrent_[d].reserve(count * net_.recurrent[d].ld());
+    states_[d].shape(net_.precision, static_cast<int64_t>(requests_.size()), net_.sizes.H);
+    recurrent_[d].reserve(static_cast<int64_t>(requests_.size()) * net_.recurrent[d].ld());
   }
+  // Step by step in both directions together, unless the caches hold the weights of one alone.
+  constexpr int64_t kBothFit = int64_t{10} << 20;
+  if (2 * net_.recurrent[0].bytes() <= kBothFit) return recur_in(0, 2);
+  recur_in(0, 1);
+  recur_in(1, 2);
+}
+
+// Directions from <= d < to.
+void Reader::recur_in(int from, int to) {
+  const auto count = static_cast<int64_t>(requests_.size());
+  const int both = to - from;
   const auto longest = static_cast<int64_t>(requests_[0]->message.size());
-  Buffer<float> zeros(H);
-  std::fill_n(zeros.get(), H, 0.0f);
   for (int64_t t = 0, active = count; t < longest; ++t) {
     while (static_cast<int64_t>(requests_[static_cast<size_t>(active - 1)]->message.size()) <= t) {
       --active;
     }
     if (t > 0) {
-      for (int d = 0; d < 2; ++d) states_[d].clear_groups(), states_[d].group(0, active);
-      const auto groups = static_cast<int64_t>(states_[0].groups().size());
+      for (int d = from; d < to; ++d) states_[d].clear_groups(), states_[d].group(0, active);
+      const auto groups = static_cast<int64_t>(states_[from].groups().size());
       if (active > 1) {
-        net_.pool.run(2 * groups, [&](int64_t i) {
-          Columns& columns = states_[i & 1];
-          columns.interleave(columns.groups()[static_cast<size_t>(i / 2)]);
+        net_.pool.run(both * groups, [&](int64_t i) {
+          Columns& columns = states_[from + i % both];
+          columns.interleave(columns.groups()[static_cast<size_t>(i / both)]);
         });
       }
       const int64_t tasks = tasks_of(net_.recurrent[0]);
-      net_.pool.run(2 * tasks, [&](int64_t i) {
-        const int d = i >= tasks;
-        multiply(states_[d], net_.recurrent[d], i - d * tasks, recurrent_[d].get());
+      net_.pool.run(both * tasks, [&](int64_t i) {
+        const int64_t d = from + i / tasks;
+        multiply(states_[d], net_.recurrent[d], i % tasks, recurrent_[d].get());
       });
     }
-    net_.pool.run(2 * active, [&](int64_t i) {
-      const int64_t d = i & 1, row = i / 2;
-      const auto length =
-          static_cast<int64_t>(requests_[static_cast<size_t>(row)]->message.size());
-      const int64_t first = offsets_[static_cast<size_t>(row)];
-      const int64_t place = first + (d == 0 ? t : length - 1 - t);
-      float* state = source_.get() + place * wide + d * H;
-      const float* before = t == 0 ? zeros.get() : state + (d == 0 ? -wide : wide);
-      const float* gates = t == 0 ? net_.recurrent[d].bias.get()
-                                  : recurrent_[d].get() + row * net_.recurrent[d].ld();
-      step_kernels().gates(
-          inputs_.get() + place * net_.input.ld() + d * 3 * H, nullptr, gates, before, H, state);
-      states_[d].set(row, state);
-    });
+    net_.pool.run(both * active, [&](int64_t i) { step_state(from + i % both, i / both, t); });
   }
+}
+
+// The state of a message after its t-th word in direction d.
+void Reader::step_state(int64_t d, int64_t row, int64_t t) {
+  const int64_t H = net_.sizes.H, wide = net_.source_width();
+  const auto length = static_cast<int64_t>(requests_[static_cast<size_t>(row)]->message.size());
+  const int64_t place = offsets_[static_cast<size_t>(row)] + (d == 0 ? t : length - 1 - t);
+  float* state = source_.get() + place * wide + d * H;
+  const float* before = t == 0 ? zeros_.data() : state + (d == 0 ? -wide : wide);
+  const float* gates = t == 0 ? net_.recurrent[d].bias.get()
+                              : recurrent_[d].get() + row * net_.recurrent[d].ld();
+  step_kernels().gates(
+      inputs_.get() + place * net_.input.ld() + d * 3 * H, nullptr, gates, before, H, state);
+  states_[d].set(row, state);
 }
 
 // Attention keys and context gates of every word.

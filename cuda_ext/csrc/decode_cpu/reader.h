@@ -10,7 +10,8 @@ namespace dvs2s::engine {
 
 class Reader {
  public:
-  explicit Reader(Network& network) : net_(network) {}
+  explicit Reader(Network& network)
+      : net_(network), zeros_(static_cast<size_t>(network.sizes.H), 0.0f) {}
 
   // Fills memory, exp_keys, key_range and states[0] of requests that have a message.
   void read(const std::vector<Request*>& requests);
@@ -18,10 +19,13 @@ class Reader {
  private:
   void embed();
   void recur();
+  void recur_in(int from, int to);
+  void step_state(int64_t d, int64_t row, int64_t t);
   void remember();
   void begin();
 
   Network& net_;
+  std::vector<float> zeros_;  // (H), the state before the first word
   std::vector<Request*> requests_;  // longest message first
   std::vector<int64_t> offsets_;    // of a request's first word among all words
   int64_t words_ = 0;
