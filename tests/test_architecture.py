@@ -336,8 +336,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.train": "build cli.entry config data.corpus devices errors parallel.errors"
         " parallel.group sweeps.job sweeps.measure"
         " sweeps.watch training.checkpoint"
-        " training.lock training.loop training.options training.resume training.tracker"
-        " validation",
+        " training.lock training.loop training.options training.resume training.signals"
+        " training.tracker validation",
         "cli.evaluate": "build cli.configs cli.entry cli.output cli.runtime config data.corpus"
         " evaluation.report responder scoring",
         "cli.annotate_options": "errors",
