@@ -377,7 +377,13 @@ def test_right_names_pass(arguments: list[str]) -> None:
 
 
 STAND_IN = {
-    "english": ["hello there ?", "how are you today", "i am well , thanks"],
+    "english": [
+        "hello there ?",
+        "how are you today",
+        "i am well , thanks",
+        "green hills past rivers",
+        "tall ships sail home",
+    ],
     "chinese": ["你好吗", "今天天气很好", "我也这么想"],
 }
 TINY_RUN = (
@@ -445,6 +451,7 @@ def one_update(folder: Path, *overrides: str) -> None:
     fixed, words = data.vocabulary.num_fixed, len(data.vocabulary)
     config.objective.budget = (fixed + words) / 2 if config.objective.budget else 0.0
     config.search.size = words
+    config.objective.num_topics, config.objective.topic_common = 2, 1
     former = torch.get_num_threads()
     try:
         loss = train.main(config)
