@@ -115,7 +115,7 @@ class Bench:
         found = {}
         for name, table in tables.items():
             if table.grad is not None:
-                rows = int(table.grad.any(1).sum())
+                rows = int(table.grad.to_dense().any(1).sum())
                 found[name] = (len(table) + rows * table[0].numel() * 4, table.numel() * 4)
         return found
 

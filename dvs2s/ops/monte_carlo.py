@@ -11,9 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# exp underflows in float32 at about 1e-38; a partition sum below this has lost its digits, so
-# its row is computed again with a maximum of its own.
-_UNDERFLOW = 1e-25
+from dvs2s.ops.partition import (
+    chunks,
+    gradients,
+    make_logits,
+    masked_logits,
+    weak_rows,
+    without_broken,
+)
+
+# Words whose gradient is made at a time where the exponentials were kept: products of this width
+# run at full speed, and what lies between them stays small.
+_GRADIENT_WORDS = 4096
 
 _SCHEMAS = {
     "monte_carlo": "(Tensor hidden, Tensor weight, Tensor bias, Tensor membership, Tensor targets)"
@@ -87,16 +96,16 @@ def forward(
     hidden: Tensor, weight: Tensor, bias: Tensor, membership: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns losses (B, M, R), exponentials (B, R, V), sums and normalisers (B, R, M)."""
-    weight, bias = _without_broken(weight, bias, membership)
-    logits = _logits(hidden, weight, bias)  # (B, R, V)
+    weight, bias = without_broken(weight, bias, membership)
+    logits = make_logits(hidden, weight, bias)  # (B, R, V)
     gold = logits.gather(-1, targets[..., None])  # (B, R, 1)
     peak = logits.amax(-1, keepdim=True)  # (B, R, 1)
     exps = logits.sub_(peak).exp_()  # (B, R, V), takes the logits' memory
     sums = torch.bmm(exps, membership.to(exps.dtype).transpose(1, 2))  # (B, R, M)
     normaliser = sums.log() + peak  # (B, R, M)
-    weak = _weak(sums)
+    weak = weak_rows(sums)
     if weak[0].numel():
-        normaliser[weak] = _masked(hidden, weight, bias, membership, weak).logsumexp(-1)
+        normaliser[weak] = masked_logits(hidden, weight, bias, membership, weak).logsumexp(-1)
     return (normaliser - gold).transpose(1, 2).contiguous(), exps, sums, normaliser
 
 
@@ -112,32 +121,27 @@ def backward(
     normaliser: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients in hidden, weight and bias; grad is (B, M, R)."""
-    weight, bias = _without_broken(weight, bias, membership)
-    grad = grad.transpose(1, 2)  # (B, R, M)
-    # d loss_m / d z_i = p_m(i) - [i = target]; p_m = exps · membership_m / sums_m
-    scaled = torch.where(sums < _UNDERFLOW, torch.zeros_like(sums), grad / sums)
-    d_logits = torch.bmm(scaled, membership.to(exps.dtype)).mul_(exps)  # (B, R, V)
-    weak = _weak(sums)
-    if weak[0].numel():
-        d_logits[weak] = _weak_gradient(grad, hidden, weight, bias, membership, normaliser, weak)
-    d_logits.scatter_add_(-1, targets[..., None], -grad.sum(-1, keepdim=True))
-    flat = d_logits.flatten(0, 1).to(hidden.dtype)  # (B·R, V)
-    d_hidden = (flat @ weight).view(hidden.shape)
-    return d_hidden, flat.T @ hidden.flatten(0, 1), flat.sum(0)
+    return gradients(
+        grad,
+        (hidden, weight, bias, membership, targets),
+        (sums, normaliser),
+        chunk=_GRADIENT_WORDS,
+        exps_of=lambda part, w, b: exps[..., part],
+    )
 
 
 def forward_chunked(
     hidden: Tensor, weight: Tensor, bias: Tensor, membership: Tensor, targets: Tensor, chunk: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns losses (B, M, R), peak (B, R, 1), sums and normalisers (B, R, M)."""
-    weight, bias = _without_broken(weight, bias, membership)
+    weight, bias = without_broken(weight, bias, membership)
     total = torch.promote_types(hidden.dtype, torch.float32)
     shape = hidden.shape[:2]
     peak = hidden.new_full((*shape, 1), float("-inf"), dtype=total)
     sums = hidden.new_zeros((*shape, membership.shape[1]), dtype=total)
     gold = hidden.new_zeros((*shape, 1), dtype=total)
-    for part in _chunks(weight, chunk):
-        logits = _logits(hidden, weight[part], bias[part])  # (B, R, c)
+    for part in chunks(weight, chunk):
+        logits = make_logits(hidden, weight[part], bias[part])  # (B, R, c)
         place = targets[..., None] - part.start
         here = (place >= 0) & (place < logits.shape[-1])
         gold = torch.where(here, logits.gather(-1, place.clamp(0, logits.shape[-1] - 1)), gold)
@@ -149,9 +153,9 @@ def forward_chunked(
         sums.add_(torch.bmm(exps, membership[:, :, part].to(total).transpose(1, 2)))
         peak = higher
     normaliser = sums.log() + peak
-    weak = _weak(sums)
+    weak = weak_rows(sums)
     if weak[0].numel():
-        normaliser[weak] = _masked(hidden, weight, bias, membership, weak).logsumexp(-1)
+        normaliser[weak] = masked_logits(hidden, weight, bias, membership, weak).logsumexp(-1)
     return (normaliser - gold).transpose(1, 2).contiguous(), peak, sums, normaliser
 
 
@@ -168,80 +172,13 @@ def backward_chunked(
     chunk: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the gradients in hidden, weight and bias; the logits are made again."""
-    weight, bias = _without_broken(weight, bias, membership)
-    grad = grad.transpose(1, 2)  # (B, R, M)
-    scaled = torch.where(sums < _UNDERFLOW, torch.zeros_like(sums), grad / sums)
-    weak, minus = _weak(sums), -grad.sum(-1, keepdim=True)
-    d_hidden = torch.zeros_like(hidden, dtype=sums.dtype).flatten(0, 1)
-    d_weight, d_bias = torch.empty_like(weight), torch.empty_like(bias)
-    lines = hidden.flatten(0, 1)
-    of_weak = None
-    if weak[0].numel():
-        of_weak = _weak_gradient(grad, hidden, weight, bias, membership, normaliser, weak)
-    for part in _chunks(weight, chunk):
-        d_logits = _logits(hidden, weight[part], bias[part]).sub_(peak).exp_()
-        d_logits.mul_(torch.bmm(scaled, membership[:, :, part].to(sums.dtype)))  # (B, R, c)
-        if of_weak is not None:
-            d_logits[weak] = of_weak[:, part]
-        place = targets[..., None] - part.start
-        here = (place >= 0) & (place < d_logits.shape[-1])
-        place = place.clamp(0, d_logits.shape[-1] - 1)
-        d_logits.scatter_add_(-1, place, minus.masked_fill(~here, 0))
-        flat = d_logits.flatten(0, 1).to(hidden.dtype)  # (B·R, c)
-        d_hidden += flat @ weight[part]
-        torch.mm(flat.T, lines, out=d_weight[part])
-        d_bias[part] = flat.sum(0)
-    return d_hidden.view(hidden.shape).to(hidden.dtype), d_weight, d_bias
-
-
-def _without_broken(weight: Tensor, bias: Tensor, membership: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns both such that a row with NaN or inf which no vocabulary holds does not matter.
-
-    All words' logits are made, and 0 times NaN is NaN. One that a vocabulary holds stays visible.
-    """
-    broken = ~weight.sum(1).isfinite() | bias.isnan() | (bias == float("inf"))  # (V,)
-    if not bool(broken.any()):
-        return weight, bias
-    out = broken & ~membership.any(1).any(0)
-    return weight.masked_fill(out[:, None], 0), bias.masked_fill(out, float("-inf"))
-
-
-def _logits(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    total = torch.promote_types(hidden.dtype, torch.float32)
-    return torch.matmul(hidden, weight.T).to(total).add_(bias)
-
-
-def _chunks(weight: Tensor, chunk: int) -> list[slice]:
-    words = weight.shape[0]
-    return [slice(i, min(i + chunk, words)) for i in range(0, words, chunk)]
-
-
-def _weak(sums: Tensor) -> tuple[Tensor, ...]:
-    """Returns the rows (b, r) whose digits are lost, to do again."""
-    return (sums < _UNDERFLOW).any(-1).nonzero(as_tuple=True)
-
-
-def _masked(
-    hidden: Tensor, weight: Tensor, bias: Tensor, membership: Tensor, at: tuple[Tensor, ...]
-) -> Tensor:
-    """Returns the logits (N, M, V) of N rows, ``-inf`` outside each vocabulary."""
-    logits = _logits(hidden[at], weight, bias)  # (N, V)
-    return logits[:, None].masked_fill(~membership[at[0]], float("-inf"))
-
-
-def _weak_gradient(
-    grad: Tensor,
-    hidden: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    membership: Tensor,
-    normaliser: Tensor,
-    weak: tuple[Tensor, ...],
-) -> Tensor:
-    """Returns (N, V): Σ_m grad_m · p_m of the N weak rows, every softmax with its own maximum."""
-    rows = _masked(hidden, weight, bias, membership, weak)  # (N, M, V)
-    shares = (rows - normaliser[weak][..., None]).exp()
-    return (shares * grad[weak][..., None]).sum(1)
+    return gradients(
+        grad,
+        (hidden, weight, bias, membership, targets),
+        (sums, normaliser),
+        chunk=chunk,
+        exps_of=lambda part, w, b: make_logits(hidden, w[part], b[part]).sub_(peak).exp_(),
+    )
 
 
 def _fake_losses(hidden: Tensor, membership: Tensor) -> tuple[Tensor, Tensor, torch.dtype]:

@@ -1,8 +1,8 @@
 """An objective as one of several workers trains it: its own rows of every batch."""
 
 import logging
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, Self
 
@@ -103,6 +103,13 @@ class Replica:
         self._tables = [table for table in tables if table.requires_grad]
         self._observers = [m for m in objective.modules() if isinstance(m, Observer)]
         self._heard = [torch.zeros(2).double() for _ in self._observers]
+        # where a table goes apart, and where there is one worker, only looked-up rows are kept
+        apart = {id(table) for table in self._tables}
+        self._lookups = [
+            module
+            for module in objective.modules()
+            if isinstance(module, nn.Embedding) and (group.size == 1 or id(module.weight) in apart)
+        ]
         self._shared: DistributedDataParallel | None = None
         if group.size > 1:
             _check_equal(objective, group)
@@ -127,6 +134,8 @@ class Replica:
     def backward(self, batch: Any, share: float, *, is_last: bool) -> dict[str, Tensor]:
         """Adds the gradient of this worker's rows, and returns what they add to loss and parts.
 
+        Gradients of embeddings are sparse: rows that were looked up.
+
         Args:
             batch: of all workers.
             share: of the update's tokens that the batch holds.
@@ -142,7 +151,7 @@ class Replica:
         with ExitStack() as stack:
             if self._shared is not None and not is_last:
                 stack.enter_context(self._shared.no_sync())
-            with part.draws, self._autocast(device):
+            with part.draws, self._autocast(device), self._row_gradients():
                 outputs = self._forward(part.batch.to(device))
             self._collect(is_empty=not part.num_tokens)
             # the workers' gradients are averaged: each counts as many times as there are workers
@@ -166,6 +175,18 @@ class Replica:
             sums = observer.held()
             if not is_empty:
                 heard += sums
+
+    @contextmanager
+    def _row_gradients(self) -> Iterator[None]:
+        """What is looked up inside gets a gradient of the rows that were looked up, no others."""
+        before = [module.sparse for module in self._lookups]
+        for module in self._lookups:
+            module.sparse = True
+        try:
+            yield
+        finally:
+            for module, was_sparse in zip(self._lookups, before, strict=True):
+                module.sparse = was_sparse
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:
         if self._precision == "fp32":

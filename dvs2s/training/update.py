@@ -7,10 +7,11 @@ from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from dvs2s.parallel.replica import Replica
+from dvs2s.training.gradients import merge_rows, scale_to, step
 
 
 class Batch(Protocol):
@@ -95,7 +96,7 @@ def run_update(
     if result.problem is None:
         for group in optimizer.param_groups:
             group["lr"] = lr
-        optimizer.step()
+        step(optimizer)
     return result
 
 
@@ -120,14 +121,14 @@ def _backward(replica: Replica, batches: Sequence[Batch], num_tokens: int) -> Up
 
 
 def _clip(objective: nn.Module, result: UpdateResult, clip_norm: float) -> UpdateResult:
-    with_gradient = [p for p in objective.parameters() if p.grad is not None]
-    norm_tensor = get_total_norm([p.grad for p in with_gradient if p.grad is not None])
+    gradients = merge_rows(objective.parameters())
+    norm_tensor = get_total_norm(gradients)
     norm = float(norm_tensor)
     problem = None
     if not math.isfinite(norm):
         problem = f"the gradient of {_culprits(objective)} is not finite"
     elif clip_norm:
-        clip_grads_with_norm_(with_gradient, clip_norm, norm_tensor)
+        scale_to(gradients, clip_norm, norm_tensor)
     return UpdateResult(result.num_tokens, result.loss, norm, result.parts, problem)
 
 
@@ -135,7 +136,7 @@ def _culprits(objective: nn.Module) -> str:
     names = [
         name
         for name, parameter in objective.named_parameters()
-        if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
+        if not all(bool(torch.isfinite(g).all()) for g in merge_rows([parameter]))
     ]
     shown = ", ".join(names[:4])
     # The norm of finite gradients can overflow too.

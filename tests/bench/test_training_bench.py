@@ -6,10 +6,14 @@ import torch
 from dvs2s.bench import training
 from dvs2s.bench.per_sample import PerSampleOutput
 from dvs2s.layers.output import Output
+from dvs2s.ops import monte_carlo
 
 
-@pytest.mark.parametrize("chunk", [0, 7])
-def test_sample_by_sample_has_the_same_losses_and_gradients(chunk: int) -> None:
+@pytest.mark.parametrize(("chunk", "gradient_words"), [(0, 31), (0, 7), (7, 31)])
+def test_sample_by_sample_has_the_same_losses_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, gradient_words: int
+) -> None:
+    monkeypatch.setattr(monte_carlo, "_GRADIENT_WORDS", gradient_words)
     torch.manual_seed(0)
     fast = Output(6, 31, chunk=chunk).double()
     hidden = torch.randn(3, 4, 6, dtype=torch.float64, requires_grad=True)

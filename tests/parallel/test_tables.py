@@ -38,13 +38,19 @@ def forked(size: int, function: Callable[[Group], None]) -> None:
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * size
 
 
-def tables(rank: int, rows: int) -> list[nn.Parameter]:
+def tables(rank: int, rows: int, *, sparse: bool = False) -> list[nn.Parameter]:
     """A narrow table with gradients in ``rows`` rows, a full one, one without, one of worker 1."""
     generator = torch.Generator().manual_seed(rank)
     made = [nn.Parameter(torch.zeros(WORDS, width)) for width in (16, 3, 2, 4)]
     chosen = torch.randperm(WORDS, generator=generator)[:rows]
     made[0].grad = torch.zeros(WORDS, 16)
     made[0].grad[chosen] = torch.randn(rows, 16, generator=generator)
+    if sparse:  # each row in two halves
+        ids = chosen.repeat(2)
+        halves = made[0].grad[chosen].repeat(2, 1) / 2
+        made[0].grad = torch.sparse_coo_tensor(
+            ids[None], halves, (WORDS, 16), check_invariants=False
+        )
     made[1].grad = torch.randn(WORDS, 3, generator=generator)
     if rank == 1:
         made[3].grad = torch.zeros(WORDS, 4)
@@ -52,11 +58,14 @@ def tables(rank: int, rows: int) -> list[nn.Parameter]:
     return made
 
 
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize(("size", "rows"), [(2, 0), (2, 4), (3, 5), (2, WORDS)])
-def test_equal_to_the_dense_mean(size: int, rows: int) -> None:
+def test_equal_to_the_dense_mean(size: int, rows: int, sparse: bool) -> None:
     def check(group: Group) -> None:
-        mine = tables(group.rank, rows)
+        mine = tables(group.rank, rows, sparse=sparse)
         traffic = exchange_rows(mine, group)
+        assert mine[0].grad is not None and mine[0].grad.is_sparse == sparse
+        mine[0].grad = mine[0].grad.to_dense()
         everybody = [tables(rank, rows) for rank in range(size)]
         for number in (0, 1):
             dense = sum(table[number].grad for table in everybody) / size
