@@ -17,6 +17,7 @@ from dvs2s.bench.estimators import table
 
 _LABELS = {"B1": "(B1), nats a word", "full": "over the full vocabulary, nats a word"}
 _LABELS |= {"soft": "over V weighed by β, nats a word", "expected_size": "E|T|"}
+_NEAR = 0.0005  # nats a word: less than what two seeds differ by
 _JOINT = 5  # contenders that differ in the estimator; the others keep the decoder calibrated
 
 
@@ -56,11 +57,12 @@ def race_table(curves: dict[str, list[dict[str, float]]]) -> str:
 def reach_table(curves: dict[str, list[dict[str, float]]]) -> str:
     """Returns how long the closed form takes to the best (B1) of each sampled contender."""
     own = curves["closed_form"]
-    lines = ["| sampled | its best (B1) | after CPU s | closed_form is there after | share |"]
+    head = f"closed_form is within {_NEAR} of it after"
+    lines = [f"| sampled | its best (B1) | after CPU s | {head} | share |"]
     lines.append("|---|" + "---:|" * 4)
     for name, curve in list(curves.items())[1:_JOINT]:
         best = min(curve[1:], key=lambda point: point["B1"])
-        seconds = crossing(own, best["B1"])
+        seconds = crossing(own, best["B1"] + _NEAR)
         said = "not reached" if seconds is None else f"{seconds:.0f} s"
         share = "–" if seconds is None else f"{seconds / best['cpu_s']:.2f}"
         lines.append(f"| {name} | {best['B1']:.4f} | {best['cpu_s']:.0f} | {said} | {share} |")
@@ -85,19 +87,23 @@ def draw_estimators(reports: dict[str, Any], path: Path) -> None:
     for axis, (name, report) in zip(axes[0], reports.items(), strict=True):
         drawn = [row for row in report["rows"] if row["variance"] > 0]
         for number, row in enumerate(drawn):
-            x, y = row["over_pretraining"], row["over_running"]
-            axis.scatter(x, y, color=f"C{number % 10}", marker="os^"[number // 10 % 3], zorder=3)
-            axis.annotate(
-                row["name"], (x, y), fontsize=7, xytext=(4, 3), textcoords="offset points"
+            axis.scatter(
+                row["over_pretraining"],
+                row["over_running"],
+                color=f"C{number % 10}",
+                marker="s" if row["estimator"] == "local_expectation" else "o",
+                label=row["name"],
             )
         exact = next(row for row in report["rows"] if row["variance"] == 0)
-        axis.axvline(exact["over_pretraining"], color="k", linestyle=":", linewidth=1)
-        axis.annotate("closed form: 0", (exact["over_pretraining"], 1e-5), rotation=90, fontsize=7)
+        axis.axvline(
+            exact["over_pretraining"], color="k", linestyle=":", label="closed form: no variance"
+        )
         axis.set_yscale("log")
         axis.set_xlabel("CPU time of an update, x pre-training")
         axis.set_ylabel("variance of β's gradient, x running baseline")
         axis.set_title(name)
         axis.grid(alpha=0.3)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
     plt.close(figure)
 
@@ -114,7 +120,8 @@ def draw_race(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
         axis.set_xlabel("CPU seconds of updates")
         axis.set_title(_LABELS[metric])
         axis.grid(alpha=0.3)
-    axes.flat[0].legend(fontsize=7)
+    handles = axes.flat[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=120, format="png", metadata={"Software": None})
     plt.close(figure)
 

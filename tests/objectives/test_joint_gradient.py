@@ -31,7 +31,7 @@ def instance() -> tuple[Dvs2sModel, Batch]:
     return model.double().train(), make_batch([[6, 7]], [[5, 8, 5]], [0])
 
 
-def enumerated(model: Dvs2sModel, batch: Batch, full_weight: float) -> Tensor:
+def enumerated(model: Dvs2sModel, batch: Batch, full_weight: float, extra_rate: float) -> Tensor:
     """-(B1) with expectation over all 2^|free| vocabularies, negatives, price and full softmax."""
     encoded = model.encode(batch.messages, batch.message_lengths)
     logits = model.predict_words(encoded)[0]
@@ -39,6 +39,7 @@ def enumerated(model: Dvs2sModel, batch: Batch, full_weight: float) -> Tensor:
     scores = model.output.projection(hidden)[0]  # (T, V)
     gold = gold_membership(batch.responses, batch.response_mask, WORDS)[0]
     free = [i for i in range(CONTENT) if not gold[FIXED + i]]
+    drawn = (logits.sigmoid() * (1 - extra_rate) + extra_rate).logit()  # words by chance, too
     expectation = logits.new_zeros(())
     for choice in itertools.product([False, True], repeat=len(free)):
         member = gold.clone()
@@ -46,7 +47,7 @@ def enumerated(model: Dvs2sModel, batch: Batch, full_weight: float) -> Tensor:
         log_q = logits.new_zeros(())
         for i, chosen in zip(free, choice, strict=True):
             member[FIXED + i] = chosen
-            log_q = log_q + torch.nn.functional.logsigmoid(logits[i] if chosen else -logits[i])
+            log_q = log_q + torch.nn.functional.logsigmoid(drawn[i] if chosen else -drawn[i])
         log_p = scores.masked_fill(~member, -torch.inf).log_softmax(-1)
         expectation = expectation + log_q.exp() * log_p.gather(1, batch.responses[0][:, None]).sum()
     content = gold[FIXED:]
@@ -57,9 +58,20 @@ def enumerated(model: Dvs2sModel, batch: Batch, full_weight: float) -> Tensor:
     return total / batch.num_tokens
 
 
-@pytest.mark.parametrize("full_weight", [0.0, 0.5])
-@pytest.mark.parametrize("estimator", ["leave_one_out", "running", "local_expectation"])
-def test_mean_gradient_is_the_enumerated_one(estimator: str, full_weight: float) -> None:
+@pytest.mark.parametrize(
+    ("estimator", "full_weight", "extra_rate"),
+    [
+        ("leave_one_out", 0.0, 0.0),
+        ("leave_one_out", 0.5, 0.3),
+        ("running", 0.5, 0.0),
+        ("closed_form", 0.5, 0.3),
+        ("local_expectation", 0.0, 0.0),
+        ("local_expectation", 0.5, 0.3),
+    ],
+)
+def test_mean_gradient_is_the_enumerated_one(
+    estimator: str, full_weight: float, extra_rate: float
+) -> None:
     local = estimator == "local_expectation"
     model, batch = instance()
     objective = Joint(
@@ -72,12 +84,13 @@ def test_mean_gradient_is_the_enumerated_one(estimator: str, full_weight: float)
             bound=BoundOptions(
                 num_samples=4,
                 full_weight=full_weight,
+                extra_rate=extra_rate,
                 estimator=estimator if local else "score_function",
             ),
         ),
     ).double()
     parameters = list(model.parameters())
-    expected = torch.autograd.grad(enumerated(model, batch, full_weight), parameters)
+    expected = torch.autograd.grad(enumerated(model, batch, full_weight, extra_rate), parameters)
     repeats = 500
     together = Batch(
         *(
