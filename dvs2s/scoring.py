@@ -235,5 +235,6 @@ def _describe(search: SearchConfig) -> str:
     size |= {kind: f"{kind} shortlist, |T| = {search.size}" for kind in SHORTLISTS}
     size["conformal"] = f"conformal, α = {search.coverage_alpha:g} of {search.coverage_of}"
     words = size.get(search.vocabulary, "full vocabulary")
-    kind = f"beam {search.beam}" if search.kind == "beam" else search.kind
-    return f"{kind}, {words}"
+    kind = f"{search.kind} {search.beam}" if "beam" in search.kind else search.kind
+    bound = f", generic ≤ {search.generic_share:g}" if search.generic_share < 1 else ""
+    return f"{kind}, {words}{bound}"

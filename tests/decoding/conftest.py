@@ -1,6 +1,0 @@
-"""Makes the twin of beam search importable by the tests beside them."""
-
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parent))
