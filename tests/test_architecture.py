@@ -361,7 +361,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
         " table.decode table.measure text.specials training.signals",
         "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
-        " cli.train data.corpus devices errors evaluation.vectors table.* topics"
+        " cli.train config data.corpus devices errors evaluation.vectors table.* topics"
         " training.checkpoint training.lock training.signals",
         "cli.bench": "bench.* build cli.configs cli.entry cli.output cli.runtime config data.batch"
         " data.corpus engine.engine errors loading ops.extension responder",

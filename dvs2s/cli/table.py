@@ -22,6 +22,7 @@ from dvs2s.cli.table_options import TableConfig
 from dvs2s.cli.table_plan import Plan, make_plan
 from dvs2s.cli.table_yardstick import file_digest, vectors_path, yardstick
 from dvs2s.cli.train import changed, saved_config, train_run
+from dvs2s.config import SearchConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import check_device
 from dvs2s.errors import CheckpointError, ConfigError, Interrupted
@@ -263,7 +264,10 @@ def _origin(config: TableConfig, plan: Plan, data: PreparedData) -> dict[str, An
 
 def _about(row: Row) -> str:
     ranked = f", ranked again: {row.rerank}" if row.rerank else ""
-    settings = " ".join(f"{name}={value}" for name, value in row.search.items())
+    usual = asdict(SearchConfig())
+    kind = {"kind": row.search["kind"], "vocabulary": row.search["vocabulary"]}
+    told = {**kind, **{n: v for n, v in row.search.items() if v != usual[n]}}
+    settings = " ".join(f"{name}={value}" for name, value in told.items())
     return f"{row.runs[0].name.rpartition('-')[0]} {settings}{ranked}"
 
 

@@ -1,8 +1,9 @@
 """What a table needs: which runs, trained how, and which rows are made of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -69,7 +70,7 @@ def _table(config: TableConfig) -> Plan:
             Row(
                 name,
                 _folders(trainings, row.model, seeds),
-                row.search.given(),
+                _search(trainings[row.model, seeds[0]], row.search.given()),
                 row.rerank or None,  # type: ignore[arg-type]
                 _folders(trainings, row.partner, seeds) if row.rerank else (),
                 seeds=seeds,
@@ -90,7 +91,13 @@ def _study(config: TableConfig, data: PreparedData) -> Plan:
     seeds = tuple(options.seeds)
     trainings = _trainings(config, overrides, dict.fromkeys(overrides, options.seeds))
     rows = [
-        Row(v.name, _folders(trainings, v.model, seeds), v.search, point=v.point, seeds=seeds)
+        Row(
+            v.name,
+            _folders(trainings, v.model, seeds),
+            _search(trainings[v.model, seeds[0]], v.search),
+            point=v.point,
+            seeds=seeds,
+        )
         for v in found
     ]
     title = f"{options.name}: {options.study}"
@@ -136,6 +143,11 @@ def _compose(overrides: Sequence[str], run: str, seed: int) -> TrainConfig:
     given = [o for o in HydraConfig.get().overrides.task if not o.lstrip("+~").startswith("table.")]
     own = [f"trainer.run='{run}'", f"trainer.seed={seed}"]
     return as_schema(hydra.compose("train", overrides=[*given, *overrides, *own]), TrainConfig)
+
+
+def _search(training: TrainConfig, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns how a row searches: as this command says, whatever an older run was trained under."""
+    return {**asdict(training.search), **own}
 
 
 def _folders(

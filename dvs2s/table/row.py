@@ -1,7 +1,7 @@
 """A line of the table, and how much of it is measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ class Row:
     Args:
         name: of the row.
         runs: one run's folder a seed.
-        search: settings other than the checkpoint's.
+        search: all settings, by name.
         rerank: how the n-best list is ranked again; None for not at all.
         partners: for ``rerank`` one run's folder a seed.
         point: its place in a study.
@@ -26,7 +26,7 @@ class Row:
 
     name: str
     runs: tuple[Path, ...]
-    search: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any]
     rerank: Kind | None = None
     partners: tuple[Path, ...] = ()
     point: Point | None = None

@@ -184,13 +184,12 @@ class Workshop:
         """Returns the row with its whole n-best list where a reranked row starts from the same."""
         starts = [(r.runs, dict(r.search)) for r in self._rows if r.rerank]
         is_start = row.rerank is None and (row.runs, dict(row.search)) in starts
-        return self._nbest(row) if is_start else row
+        # a row that does not search with a beam has other replies than the list starts with
+        return self._nbest(row) if is_start and row.search["kind"] == "beam" else row
 
     def _nbest(self, row: Row) -> Row:
         """Returns the row that a reranked one chooses from: all that the beam ends with."""
-        responder_search = read_config(resolve(row.runs[0], "best"))["train"]["search"]
-        beam = row.search.get("beam", responder_search["beam"])
-        search = {**row.search, "kind": "beam", "num_best": beam}
+        search = {**row.search, "kind": "beam", "num_best": row.search["beam"]}
         return replace(row, search=search, rerank=None, partners=())
 
     def _responder(self, row: Row, seed: int, engine: EngineChoice) -> Responder:

@@ -12,6 +12,7 @@ from conftest import Command, Compose
 
 from dvs2s.build import prepared_data
 from dvs2s.errors import DataError
+from dvs2s.loading import load
 from dvs2s.table.decode import Speaker
 from dvs2s.table.rows import check_same_data
 
@@ -164,6 +165,24 @@ def test_a_stop_anywhere_is_continued_to_the_same_table(
     assert codes == [75] * len(stops) + [0]
     actual = json.loads((tmp_path / "other" / "results" / "table.json").read_bytes())["estimates"]
     assert actual == expected
+
+
+def test_rows_search_as_this_command_says_and_apart_from_a_reranked_one(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
+    one = [*table, "table.seeds=[0]", "table.only=[S2SA,S2SA-MMI-bidi]"]
+    assert command("table", *one).code == 0  # by a beam, which the checkpoints remember
+    ran = command("table", *one, "search.kind=greedy")
+    assert ran.code == 0 and "training in" not in ran.err
+    said = [
+        json.loads(line)
+        for line in (tmp_path / "work" / "replies" / "S2SA-0.jsonl").read_text().splitlines()
+    ]
+    bot = load(tmp_path / "work" / "models" / "S2SA-0")
+    greedy = bot.answers([row["message"] for row in said], bot.search_config(kind="greedy"))
+    assert [row["reply"] for row in said] == [" ".join(a.replies[0].tokens) for a in greedy]
+    about = json.loads((tmp_path / "results" / "table.json").read_bytes())["origin"]["rows"]
+    assert "kind=greedy vocabulary=full" in about["S2SA"]
 
 
 def test_rows_of_other_data_are_refused(
