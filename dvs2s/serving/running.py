@@ -169,12 +169,11 @@ class RunningBatch:
         self._forget(number)
         try:
             decoded = self._session.take([number])[0]
-        except ValueError as error:
+            member.seconds["search"] = time.perf_counter() - member.joined
+            self._tell(member, decoded)
+        except (ValueError, RuntimeError) as error:
             logger.exception("a job failed")
             self._emit(failure(member.job.id, error))
-            return
-        member.seconds["search"] = time.perf_counter() - member.joined
-        self._tell(member, decoded)
 
     def _tell(self, member: _Member, decoded: Decoded) -> None:
         job, row = member.job, decoded.words

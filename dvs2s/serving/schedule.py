@@ -31,7 +31,7 @@ def cells(config: SearchConfig, words: int, expected: int) -> int:
         expected: words of T where a threshold decides; at least 1.
     """
     size = {"size": min(config.size, words), "threshold": min(expected, words)}
-    hypotheses = config.beam if config.kind == "beam" else config.num_best
+    hypotheses = config.beam if "beam" in config.kind else config.num_best
     return hypotheses * size.get(config.vocabulary, words)
 
 

@@ -97,7 +97,7 @@ def test_three_turns_stream_the_lens_shows_and_a_reload_keeps_them(
 
 
 def test_stop_keeps_what_was_said_and_frees_the_engine(page: Page, engine: FakeEngine) -> None:
-    engine.delay = 0.2
+    engine.hold_at = 4
     say(page, "a b c d e f g h i j k l m n o p q r s t u v w x y z")
     expect(page.locator(".bubble")).to_contain_text("you said a")
     page.click("#stop")
@@ -105,12 +105,12 @@ def test_stop_keeps_what_was_said_and_frees_the_engine(page: Page, engine: FakeE
     engine.wait_until_free()
     assert bubbles(page)[0].startswith("you said a") and "z" not in bubbles(page)[0]
     expect(page.locator(".answer")).to_contain_text("stopped")
-    engine.delay = 5
+    engine.hold_at = 0
     say(page, "again")
     page.keyboard.press("Escape")
     expect(page.locator("#send")).to_be_visible()
     engine.wait_until_free()
-    engine.delay = 0
+    engine.hold_at = None
     say(page, "more")
     expect(page.locator(".bubble").last).to_have_text("you said more")
     page.get_by_role("button", name="Another").click()

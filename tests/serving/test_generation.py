@@ -196,4 +196,5 @@ def test_batches_hold_what_fits_together_oldest_first() -> None:
     assert [w.job.id for w in next_batch([waiting(9, greedy, cost=99)], 32, 10)] == [9]
     assert cells(replace(beam, beam=20, size=500), 2673, 100) == 10_000
     assert cells(replace(greedy, vocabulary="full"), 2673, 100) == 2673
+    assert cells(SearchConfig(kind="diverse_beam", beam=20, size=500), 2673, 100) == 10_000
     assert cells(SearchConfig(vocabulary="threshold", beam=2), 50, 100) == 100
