@@ -132,7 +132,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
     figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
     axis.plot(*zip(*found["curve"], strict=True))
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.15 * max(mb for _, mb in found["curve"]))
     axis.set_xlabel("update")
     axis.set_ylabel("resident memory, MiB")
     axis.set_title(

@@ -451,7 +451,9 @@ def one_update(folder: Path, *overrides: str) -> None:
     fixed, words = data.vocabulary.num_fixed, len(data.vocabulary)
     config.objective.budget = (fixed + words) / 2 if config.objective.budget else 0.0
     config.search.size = words
-    config.objective.num_topics, config.objective.topic_common = 2, 1
+    config.objective.topic_common = 1
+    config.model.num_topics = min(config.model.num_topics, 2)
+    config.model.topic_words = min(config.model.topic_words, 4)
     former = torch.get_num_threads()
     try:
         loss = train.main(config)

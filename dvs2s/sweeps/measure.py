@@ -19,7 +19,7 @@ from dvs2s.training.loop import Outcome
 def measure_run(config: TrainConfig, outcome: Outcome) -> Measured:
     """Returns what the run in ``config.trainer.run`` came to.
 
-    Values: "loss" in nats a response word; "parameters"; "decode_ms", where asked for, the
+    Values: "loss" in nats a response word; where asked for, "parameters" and "decode_ms", the
     median milliseconds of a validation message with the run's own search, alone in its batch.
     Facts: "parameters"; "pairs" trained on; "updates"; "tokens" that all updates saw, response
     words with their ends; "compute", 6 x tokens x parameters without the table of embeddings, an
@@ -42,7 +42,9 @@ def measure_run(config: TrainConfig, outcome: Outcome) -> Measured:
         "compute": 6.0 * tokens * (parameters - _looked_up(responder.model)),
         "seconds": float(read_state(resolve(run, "last"))["loop"]["seconds"]),
     }
-    values = {"parameters": float(parameters)}
+    values = {}
+    if "parameters" in config.sweep.returns:
+        values["parameters"] = facts["parameters"]
     if outcome.best_loss is not None:
         values["loss"] = outcome.best_loss
     if "decode_ms" in config.sweep.returns:

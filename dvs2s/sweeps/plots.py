@@ -185,6 +185,7 @@ def _at_largest(law: Any, scaling: Scaling, name: str, xs: Any) -> list[float]:
 def _finish(axis: Any, label: str, title: str) -> None:
     axis.set_xscale("log")
     axis.set_yscale("log")
+    axis.xaxis.set_minor_formatter("")
     axis.yaxis.set_major_formatter("{x:.3g}")
     axis.yaxis.set_minor_formatter("{x:.3g}")
     axis.tick_params(axis="y", which="minor", labelsize=8)

@@ -10,6 +10,9 @@ from dvs2s.sweeps.summary import Summary
 SIZES = {"parameters": "parameters", "words": "response words of training", "tokens": "words seen"}
 """Facts of a run that the joint law is over, and how people call them."""
 
+# An exponent whose interval is wider says nothing: laws of losses have exponents below 1.
+_UNKNOWN = 1.0
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -101,10 +104,10 @@ def scaling_markdown(scaling: Scaling) -> str:
     for place, name in enumerate(fit.law.names):
         value, least, most = fit.exponent(name)
         amount, scale = fit.law.amounts[place], fit.law.scales[place]
-        lines.append(
-            f"| {SIZES[name]} | {value:.3f} | {least:.3f} to {most:.3f} | {amount:.3f} "
-            f"| {scale:,.0f} |"
-        )
+        shown = f"{least:.3f} to {most:.3f}"
+        if most - least > _UNKNOWN:
+            shown += ", not determined by these runs"
+        lines.append(f"| {SIZES[name]} | {value:.3f} | {shown} | {amount:.3f} | {scale:,.0f} |")
     lines += [
         f"| floor | | {low:.3f} to {high:.3f} | {fit.law.floor:.3f} | |",
         "",
