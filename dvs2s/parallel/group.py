@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from dvs2s.errors import ConfigError
 from dvs2s.parallel.errors import lost_workers_named
@@ -111,9 +113,10 @@ def open_group(device: str = "cpu") -> Iterator[Group]:
     rank = int(os.environ["RANK"])
     backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
     with lost_workers_named(rank, size):
-        dist.init_process_group(backend, timeout=_PATIENCE)
+        store, number = _store(rank)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
         try:
-            with Watch(rank, size):
+            with Watch(rank, size, name=f"{number}"):
                 group = Group(rank, size)
                 if group.is_first:
                     logger.info("%d workers over %s", size, backend)
@@ -121,6 +124,13 @@ def open_group(device: str = "cpu") -> Iterator[Group]:
                 group.barrier()  # who leaves first must not look dead to the others
         finally:
             dist.destroy_process_group()
+
+
+def _store(rank: int) -> tuple[Any, int]:
+    """Returns where the workers meet, apart for each group that a process opens, and its number."""
+    base, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
+    number = base.add(f"dvs2s/opened/{rank}", 1)  # all open the same groups in the same order
+    return PrefixStore(f"dvs2s/{number}", base), number
 
 
 def own_device(device: str) -> str:

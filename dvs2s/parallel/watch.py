@@ -28,14 +28,22 @@ class Watch:
     Args:
         rank: of this worker.
         size: number of workers.
+        name: of the group, where a process opens several one after the other.
         beat: seconds between signs of life.
         silence: seconds without one after which a worker counts as dead.
     """
 
     def __init__(
-        self, rank: int, size: int, *, beat: float = _BEAT, silence: float = _SILENCE
+        self,
+        rank: int,
+        size: int,
+        *,
+        name: str = "",
+        beat: float = _BEAT,
+        silence: float = _SILENCE,
     ) -> None:
         self._rank, self._size, self._beat, self._silence = rank, size, beat, silence
+        self._name = name
         self._over, self._failed = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
@@ -70,7 +78,7 @@ class Watch:
                 self._end(f"no connection to the first machine: {str(error).splitlines()[0]}")
 
     def _listen(self, store: TCPStore) -> None:
-        prefix = f"dvs2s/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        prefix = f"dvs2s/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{self._name}"
         others = [rank for rank in range(self._size) if rank != self._rank]
         heard = {rank: (0, time.monotonic()) for rank in others}
         beats = 0
