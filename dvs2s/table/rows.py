@@ -189,7 +189,8 @@ class Workshop:
 
     def _nbest(self, row: Row) -> Row:
         """Returns the row that a reranked one chooses from: all that the beam ends with."""
-        search = {**row.search, "kind": "beam", "num_best": row.search["beam"]}
+        kind = "diverse_beam" if row.search["kind"] == "diverse_beam" else "beam"
+        search = {**row.search, "kind": kind, "num_best": row.search["beam"]}
         return replace(row, search=search, rerank=None, partners=())
 
     def _responder(self, row: Row, seed: int, engine: EngineChoice) -> Responder:
