@@ -496,4 +496,7 @@ def test_every_experiment_trains_for_an_update(tmp_path: Path, experiment: str) 
 def test_every_choice_trains_for_an_update(tmp_path: Path, group: str, choice: str) -> None:
     narrow = NARROW if group != "model" else ()
     overrides = ["~experiment", "data=tsv", f"{group}={choice}", *narrow]
+    if choice == "ta_s2s":  # the stand-in has few words for topics
+        pytest.importorskip("gensim")
+        overrides += ["model.num_topics=4", "model.topic_words=6", "objective.topic_common=0"]
     one_update(tmp_path, *overrides, *stand_in(tmp_path / "c", "tsv"))
