@@ -29,9 +29,10 @@ class Output(nn.Module):
             targets: (B, R) int64 words.
         """
         hidden, weight, bias = _autocast(hidden, self.projection.weight, self.projection.bias)
-        return ops.monte_carlo_cross_entropy(
-            hidden, weight, bias, membership, targets, chunk=self.chunk
-        )
+        with torch.autocast(hidden.device.type, enabled=False):  # partition sums stay float32
+            return ops.monte_carlo_cross_entropy(
+                hidden, weight, bias, membership, targets, chunk=self.chunk
+            )
 
     def weighted_losses(self, hidden: Tensor, log_weights: Tensor, targets: Tensor) -> Tensor:
         """Returns ``log Σ_i w_i exp s(i) - s(target)``: (B, M, R), nats.
@@ -41,9 +42,10 @@ class Output(nn.Module):
             log_weights: (B, M, V) float, log w, at most 0, ``-inf`` for a word that is out.
         """
         hidden, weight, bias = _autocast(hidden, self.projection.weight, self.projection.bias)
-        return ops.weighted_cross_entropy(
-            hidden, weight, bias, log_weights, targets, chunk=self.chunk
-        )
+        with torch.autocast(hidden.device.type, enabled=False):
+            return ops.weighted_cross_entropy(
+                hidden, weight, bias, log_weights, targets, chunk=self.chunk
+            )
 
     def sample_gains(
         self, hidden: Tensor, membership: Tensor, targets: Tensor, mask: Tensor, losses: Tensor
