@@ -4,6 +4,7 @@ Both get one model, made here and converted here, so that their replies can be c
 needs a network. The extra ``dvs2s[peers]`` brings them.
 """
 
+import copy
 import importlib
 import tempfile
 import time
@@ -208,7 +209,8 @@ class CTranslate2:
     def _convert(self, folder: Path) -> None:
         loaders = importlib.import_module("ctranslate2.converters.transformers")
         loader = loaders.MarianMTLoader()
-        spec = loader.get_model_spec(self._made.model)
+        # a copy: converting rounds the weights where they stand
+        spec = loader.get_model_spec(copy.deepcopy(self._made.model))
         tokens = [_token(i) for i in range(self._made.sizes.vocabulary_size)]
         spec.register_source_vocabulary(tokens)
         spec.register_target_vocabulary(tokens)

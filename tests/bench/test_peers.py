@@ -45,6 +45,7 @@ def test_peers_give_replies_of_the_length_and_agree(beam: int, tmp_path: Path) -
     expected, _ = HuggingFace(made).decode(task)
     contender = CTranslate2(made, "full", 2, 60)
     found, _ = contender.decode(task)
+    assert HuggingFace(made).decode(task)[0] == expected  # converting left the model alone
     assert [len(row) for row in found] == [len(row) for row in expected] == [6, 6, 6]
     places = [
         a == b for x, y in zip(found, expected, strict=True) for a, b in zip(x, y, strict=True)
