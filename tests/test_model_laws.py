@@ -13,6 +13,7 @@ from dvs2s.decoding.session import Session
 from dvs2s.dynamic_vocab import DynamicVocab
 from dvs2s.model import Dvs2sModel, ModelSizes
 from dvs2s.objectives.baselines import Baseline
+from dvs2s.objectives.bounds import BoundOptions
 from dvs2s.objectives.cross_entropy import CrossEntropy
 from dvs2s.objectives.dvs2s import Joint, JointOptions
 from dvs2s.objectives.row_price import RowPrice
@@ -165,13 +166,13 @@ def test_separate_training_leaves_s2sa_as_it_is() -> None:
             torch.testing.assert_close(actual, expected, msg=name)
 
 
-def joint(network: Dvs2sModel, **options: float) -> Joint:
+def joint(network: Dvs2sModel, *, pretrain_updates: int, full_weight: float = 0.0) -> Joint:
     return Joint(
         network,
         word_loss=WordLoss(Negatives("none"), torch.ones(WORDS - FIXED)),
         price=RowPrice(price=0.01),
         baseline=Baseline("leave_one_out"),
-        options=JointOptions(**options),
+        options=JointOptions(pretrain_updates, BoundOptions(full_weight=full_weight)),
     )
 
 
