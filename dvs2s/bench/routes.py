@@ -47,14 +47,14 @@ def run(preset: str, *, repeats: int, progress: bool) -> dict[str, Any]:
         calls["torch dense"] = operands.torch_dense
         number = choose("auto", operands.hidden, operands.weight, operands.ids)
         chosen = next(name for name, value in ROUTES.items() if value == number)
+        # what is far behind after one turn takes no more of them: the full vocabulary's product
+        # over 256,000 words would take most of an hour
+        once = interleaved(calls, repeats=1, warm=1)
+        first = {name: timing.median() for name, timing in once.items()}
+        close = {n: calls[n] for n in calls if first[n] < _FAR * min(first.values())}
         for state, before in STATES.items():
-            once = interleaved(calls, repeats=1, warm=1, before=before)
-            seconds = {name: timing.median() for name, timing in once.items()}
-            # what is far behind after one turn takes no more of them: the full vocabulary's
-            # product over 256,000 words would take most of an hour
-            close = {n: calls[n] for n in calls if seconds[n] < _FAR * min(seconds.values())}
-            for name, timing in interleaved(close, repeats=repeats, warm=0, before=before).items():
-                seconds[name] = timing.median()
+            timings = interleaved(close, repeats=repeats, warm=1, before=before)
+            seconds = first | {name: timing.median() for name, timing in timings.items()}
             rows.append(
                 {
                     **asdict(shape),

@@ -23,7 +23,7 @@ def test_calls_take_turns_and_warm_ones_do_not_count() -> None:
     )
     order.clear()
     interleaved({"a": lambda: order.append("a")}, repeats=2, warm=0, before=STATES["warm"])
-    assert order == ["a"] * 4  # each timed call right after one that is not
+    assert order == ["a"] * 8  # each timed call right after three that are not
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         interleaved({"a": list}, repeats=0)
 
