@@ -1,5 +1,6 @@
 """Interleaved runs: every contender in turn, round after round, so that all share the noise."""
 
+import functools
 import os
 import platform
 import time
@@ -62,13 +63,14 @@ def _repeat(run: Callable[[int], object]) -> None:
 
 
 def _evict(_: object) -> None:
-    global _OTHERS
-    if _OTHERS is None:
-        _OTHERS = torch.ones(16 * 1024 * 1024)  # 64 MB: more than the caches hold
-    _OTHERS.sum()
+    _something_large().sum()
 
 
-_OTHERS: torch.Tensor | None = None
+@functools.cache
+def _something_large() -> torch.Tensor:
+    return torch.ones(16 * 1024 * 1024)  # 64 MB: more than the caches hold
+
+
 STATES: dict[str, Callable[[Callable[[int], object]], object]] = {
     "warm": _repeat,  # as one step of a response finds what the steps before it read
     "cold": _evict,  # as a response's first step finds the rows of its vocabulary

@@ -25,7 +25,7 @@ _ELEMENT = {torch.float32: 4, torch.bfloat16: 2, torch.float16: 2, torch.int8: 1
 
 @dataclass(frozen=True)
 class Constants:
-    """What the cost model knows of a machine; all cores together.
+    """What the cost model knows of a machine; all threads in use together.
 
     Args:
         tile_rate: products a second where a tile has several hidden rows, in units of 1e9, for a
@@ -37,7 +37,8 @@ class Constants:
         pair_ns: of listing and scattering one (word, example) pair by the union route.
         call_us: of a call.
 
-    Source: cost model, docs/operators.md. The defaults were measured on two AVX-512 cores.
+    Source: cost model, docs/operators.md. The defaults were fitted to one
+        thread of an AVX-512 core (benchmarks/results/operators.md).
     """
 
     tile_rate: float = 45.0

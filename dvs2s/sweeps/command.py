@@ -1,6 +1,5 @@
 """A sweep from its command line to its exit code."""
 
-import logging
 import re
 import sys
 import time
@@ -21,8 +20,6 @@ from dvs2s.sweeps.status import JobStatus, is_dead, jobs, write_status
 from dvs2s.sweeps.stopping import SweepStop, stop_wanted
 from dvs2s.sweeps.study import resume_study, study_options
 from dvs2s.training.lock import RunLock
-
-logger = logging.getLogger("dvs2s")
 
 DONE, FAILED, RESUME_ME = 0, 1, 75
 """Exit codes: every job is done; a job failed; stopped, the same command goes on."""
@@ -136,11 +133,11 @@ def _launch_all(
         if len(dead) == 1:
             at, status = next(iter(dead.items()))
             write_status(at, replace(status, state="failed", error=_LOST))
-            logger.error("%s failed: %s", at, _LOST)
         if "n_jobs" not in options["launcher"]:
             return FAILED
-        logger.warning("%d jobs died with their launcher: going on one by one", len(dead))
-        alone = ["hydra.launcher.n_jobs=1"]
+        print(f"{len(dead)} jobs died with their pool: going on one by one", file=sys.stderr)
+        # not n_jobs=1: joblib would run the jobs in this process, which would die with them
+        alone = ["hydra.launcher.n_jobs=2", "hydra.launcher.pre_dispatch=1"]
 
 
 def _dead(folder: Path) -> dict[Path, JobStatus]:

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Self
 
 # SIGUSR1 is what batch systems send ahead of the end of a job's time.
 STOPPING = tuple(
@@ -56,7 +56,7 @@ class StopSignal:
         """Asks for the stop without a signal."""
         self._requested = True
 
-    def __enter__(self) -> "StopSignal":
+    def __enter__(self) -> Self:
         """Puts the handlers in place."""
         if threading.current_thread() is threading.main_thread():
             self._former = {number: signal.signal(number, self._note) for number in STOPPING}

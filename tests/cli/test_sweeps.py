@@ -188,22 +188,35 @@ def test_without_the_plugin_the_extra_is_named(command: Command, sweep: tuple[st
     assert ran.code == 2 and ran.err.splitlines()[-1].endswith("pip install 'dvs2s[slurm]'")
 
 
-# In each process of the pool, the job of seed 1 dies as if the system had killed it.
+# In each process of the pool, the job of seed 1 dies as if the system had killed it: after that
+# of seed 0, or while it runs and so takes it along.
 PATCH = """
-import os, signal
+import os, pathlib, signal, time
 from dvs2s.training import tracker
 log = tracker.Tracker.log
+begun, gone = pathlib.Path("begun"), pathlib.Path("gone")
+together = os.environ["DVS2S_TEST_DIES"] == "together" and not gone.exists()
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
 def dying(self, update, *rest):
     log(self, update, *rest)
     if update == 5 and "seed=1" in str(self._file.name):
+        until(begun.exists)
+        gone.touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if update == 5 and "seed=0" in str(self._file.name):
+        begun.touch()
+        until(lambda: not together)
 tracker.Tracker.log = dying
 """
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("death", ["after", "together"])
 def test_a_process_that_dies_takes_no_other_job_with_it(
-    sweep: tuple[str, ...], tmp_path: Path
+    death: str, sweep: tuple[str, ...], tmp_path: Path
 ) -> None:
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs dvs2s[sweep]")
     site = tmp_path / "site"
@@ -228,7 +241,7 @@ def test_a_process_that_dies_takes_no_other_job_with_it(
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",
-            "DVS2S_TEST_DIES": "1",
+            "DVS2S_TEST_DIES": death,
             "PYTHONPATH": os.pathsep.join([str(site), *sys.path]),
         },
     )
@@ -236,6 +249,8 @@ def test_a_process_that_dies_takes_no_other_job_with_it(
     assert states(tmp_path / "sweep") == {**expected, "trainer.seed=2": "finished"}
     assert process.returncode == 1
     assert "trainer.seed=1: its process died without a word" in process.stderr
+    if death == "together":
+        assert "2 jobs died with their pool: going on one by one" in process.stderr
 
 
 def test_a_killed_job_is_told_from_a_running_one(command: Command, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def table(tiny: tuple[str, ...], tmp_path: Path) -> tuple[str, ...]:
         "table.resamples=100",
         "table.batch_size=8",
         "table.timing_messages=0",
-        f"table.work={tmp_path}/work",
+        f"table.work={tmp_path}/made",
         f"table.results={tmp_path}/results",
     )
 
@@ -73,8 +73,8 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
             assert len(estimate["by_seed"]) == seeds
             assert estimate["value"] == pytest.approx(sum(estimate["by_seed"]) / seeds)
     assert "**Fewer seeds: CVAE 1.**" in made["table.md"].decode()
-    assert not (tmp_path / "work" / "models" / "CVAE-0").exists()
-    assert (tmp_path / "work" / "replies" / "CVAE-1.jsonl").exists()
+    assert not (tmp_path / "made" / "models" / "CVAE-0").exists()
+    assert (tmp_path / "made" / "replies" / "CVAE-1.jsonl").exists()
     trained = result["trained"]
     assert list(trained) == ROWS and all(
         t["updates"] == 6 for n, t in trained.items() if "-bidi" not in n
@@ -86,7 +86,7 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
     assert result["plain"]["S2SA-lexical"]["mean |T|"] == 40
     assert str(tmp_path) not in made["table.md"].decode() + made["table.json"].decode()
 
-    said = (tmp_path / "work" / "replies" / "S2SA-lexical-1.jsonl").read_text().splitlines()
+    said = (tmp_path / "made" / "replies" / "S2SA-lexical-1.jsonl").read_text().splitlines()
     assert [set(json.loads(line)) for line in said] == [{"message", "reply", "references"}] * len(
         said
     )
@@ -98,11 +98,11 @@ def test_a_table_is_made_once_and_its_runs_serve_a_study(
     check_studies(command, table, tmp_path)
 
     evaluated = command(
-        "evaluate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
+        "evaluate", f"checkpoint={tmp_path}/made/models/S2SA-0", "search.vocabulary=lexical"
     )
     assert evaluated.code == 0 and "lexical shortlist, |T| = 40" in evaluated.out
     refused = command(
-        "generate", f"checkpoint={tmp_path}/work/models/S2SA-0", "search.vocabulary=lexical"
+        "generate", f"checkpoint={tmp_path}/made/models/S2SA-0", "search.vocabulary=lexical"
     )
     assert refused.code == 2 and "counts the training corpus, which is not here" in refused.err
 
@@ -134,7 +134,7 @@ def check_studies(command: Command, table: tuple[str, ...], tmp_path: Path) -> N
     assert {row["mean |T|"] for row in sizes["plain"].values()} == {30.0, 40.0, 57.0}
     objectives = {}
     for name in ("exponent=1", "price=0.01"):
-        run = tmp_path / "work" / "models" / f"DVS2S-{name}-0"
+        run = tmp_path / "made" / "models" / f"DVS2S-{name}-0"
         config = json.loads((run / "checkpoints/update-00000006/config.json").read_bytes())
         objectives[name] = config["train"]["objective"]
     negatives = objectives["exponent=1"]["negatives"]
@@ -176,9 +176,9 @@ def test_rows_search_as_this_command_says_and_apart_from_a_reranked_one(
     assert ran.code == 0 and "training in" not in ran.err
     said = [
         json.loads(line)
-        for line in (tmp_path / "work" / "replies" / "S2SA-0.jsonl").read_text().splitlines()
+        for line in (tmp_path / "made" / "replies" / "S2SA-0.jsonl").read_text().splitlines()
     ]
-    bot = load(tmp_path / "work" / "models" / "S2SA-0")
+    bot = load(tmp_path / "made" / "models" / "S2SA-0")
     greedy = bot.answers([row["message"] for row in said], bot.search_config(kind="greedy"))
     assert [row["reply"] for row in said] == [" ".join(a.replies[0].tokens) for a in greedy]
     about = json.loads((tmp_path / "results" / "table.json").read_bytes())["origin"]["rows"]
