@@ -113,6 +113,8 @@ def new_model(config: TrainConfig, data: PreparedData) -> Dvs2sModel:
     """Returns an untrained model: word vectors where given, β at the words' shares of responses."""
     model = Dvs2sModel(model_sizes(config.model, data.vocabulary))
     model.output.chunk = config.trainer.logits_chunk
+    if config.trainer.compile:
+        model.decoder.compile_unrolling()
     if config.data.vectors:
         _set_vectors(model, Path(config.data.vectors), data.vocabulary)
     if model.topics is not None:

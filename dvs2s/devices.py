@@ -31,6 +31,23 @@ def check_device(device: str, option: str = "device") -> None:
         )
 
 
+def check_compiler(device: str, option: str) -> None:
+    """Checks that ``torch.compile`` works on a device, by a first small use of it.
+
+    Args:
+        device: as in ``check_device``, and there.
+        option: what asks for it, for the error.
+
+    Raises:
+        ConfigError: it does not, as without a C++ compiler.
+    """
+    try:
+        torch.compile(torch.neg)(torch.zeros(1, device=device))
+    except Exception as error:  # whatever of a compiler, its headers or its cache is missing
+        first = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{option} needs torch.compile: {first}: set {option}=false") from error
+
+
 def say_kernels(device: str) -> None:
     """Says which kernels serve the sparse softmax on this device."""
     logger.info("sparse softmax on %s: %s", device, describe(device))

@@ -21,7 +21,7 @@ from dvs2s.build import (
 from dvs2s.cli.entry import run
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
-from dvs2s.devices import check_device, say_kernels
+from dvs2s.devices import check_compiler, check_device, say_kernels
 from dvs2s.errors import CheckpointError, Interrupted
 from dvs2s.parallel.errors import WorkerLostError
 from dvs2s.parallel.group import SOLO, Group, open_group, own_device
@@ -60,6 +60,8 @@ def main(config: TrainConfig) -> float | Measured | None:
     """
     config.trainer.device = own_device(config.trainer.device)
     check_device(config.trainer.device, "trainer.device")
+    if config.trainer.compile:
+        check_compiler(config.trainer.device, "trainer.compile")
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     place = current_place()

@@ -28,6 +28,7 @@ class TrainerConfig:
     logits_chunk: int = 0
     device: str = "cpu"
     precision: str = "fp32"
+    compile: bool = False
     prefetch: int = 2
     progress: str = "bar"
     resume: bool = True

@@ -1,5 +1,7 @@
 """GRU decoder with attention: one step, and its unrolling over a known response."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -37,6 +39,7 @@ class Decoder(nn.Module):
         self.context_gates = nn.Linear(source_size, 3 * hidden_size, bias=False)
         self.state_gates = nn.Linear(hidden_size, 3 * hidden_size)
         self.dropout = nn.Dropout(dropout)
+        self._compiled: Callable[[Tensor, Tensor, Memory], Tensor] | None = None
         _initialise(self.state_gates)
         self.topics: TopicAttention | None = None
         if num_topics:
@@ -60,6 +63,14 @@ class Decoder(nn.Module):
         words = encoded.embedded.sum(1) / encoded.mask.sum(1, keepdim=True)  # (B, E)
         start: Tensor = self.start(torch.cat([encoded.final, words], dim=-1))
         return torch.tanh(start if encoded.offset is None else start + encoded.offset)
+
+    def compile_unrolling(self) -> None:
+        """Has ``unroll`` make its steps by ``torch.compile``; equal up to rounding.
+
+        Sizes stay symbols from the first batch on: one that is compiled anew for some batch could
+        round otherwise, and a resumed run meets other batches first.
+        """
+        self._compiled = torch.compile(self._advance, dynamic=True)
 
     def step(self, embedded: Tensor, state: Tensor, memory: Memory) -> Tensor:
         """Returns the next states.
@@ -86,9 +97,10 @@ class Decoder(nn.Module):
         """
         words = self.word_gates(self.dropout(embedded))  # (B, T, 3H)
         memory, state = self.memory(encoded), self.initial_state(encoded)[:, None]
+        advance = self._compiled or self._advance
         states = []
         for word in words.unbind(1):  # slices would each fill a (B, T, 3H) gradient with zeros
-            state = self._advance(word[:, None], state, memory)
+            state = advance(word[:, None], state, memory)
             states.append(state)
         hidden: Tensor = self.dropout(torch.cat(states, dim=1))
         return hidden

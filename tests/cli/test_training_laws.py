@@ -1,5 +1,6 @@
 """Through the front end: a seed is a run, a stop changes nothing, misuse is refused."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Command
 
 from dvs2s.data.synthetic import make_task, write_tsv
@@ -119,6 +121,54 @@ def test_a_stopped_process_and_a_new_one(
         codes.append(process.returncode)
     assert codes == [75, 0]
     assert contents(tmp_path / "run") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch's own compiler
+def test_compiled_steps_make_the_same_curve_and_go_on_bit_for_bit(
+    command: Command,
+    tiny: tuple[str, ...],
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arguments = (*tiny, *SHORT, "trainer.compile=true")
+    whole = tmp_path / "whole"
+    assert command("train", *arguments, f"trainer.run={whole}").code == 0
+    curves = [contents(whole)["metrics"], expected["metrics"]]
+    assert curves[0] != curves[1]  # or nothing was compiled
+    points = [[json.loads(line) for line in curve.splitlines()] for curve in curves]
+    losses = [[point["train/loss"] for point in curve if "train/loss" in point] for curve in points]
+    assert len(losses[1]) == UPDATES and losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+    log = Tracker.log
+
+    def stopping(self: Tracker, update: int, *rest: Any) -> None:
+        log(self, update, *rest)
+        if update == BOUNDARY + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracker, "log", stopping)
+        assert command("train", *arguments, f"trainer.run={tmp_path}/stopped").code == 75
+    torch._dynamo.reset()  # a new process compiles for the batch that it meets first
+    assert command("train", *arguments, f"trainer.run={tmp_path}/stopped").code == 0
+    assert contents(tmp_path / "stopped") == contents(whole)
+
+
+def test_without_a_compiler_the_option_is_refused(
+    command: Command, tiny: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_here(*_: Any) -> None:
+        raise RuntimeError("No working C++ compiler found\nand so on")
+
+    monkeypatch.setattr(torch, "compile", none_here)
+    ran = command("train", *tiny, f"trainer.run={tmp_path}/run", "trainer.compile=true")
+    assert ran.code == 2
+    assert ran.err.splitlines()[-1] == (
+        "error: trainer.compile needs torch.compile: No working C++ compiler found: "
+        "set trainer.compile=false"
+    )
 
 
 @pytest.fixture
