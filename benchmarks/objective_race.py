@@ -24,7 +24,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dvs2s.bench.timing import environment
-from dvs2s.build import loader, new_model, new_objective, new_optimizer
+from dvs2s.build import loader
+from dvs2s.build_training import new_model, new_objective, new_optimizer
 from dvs2s.config import ObjectiveConfig, TrainConfig
 from dvs2s.data.batch import Batch
 from dvs2s.data.corpus import PreparedData

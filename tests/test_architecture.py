@@ -262,8 +262,9 @@ TIERS: tuple[dict[str, str], ...] = (
         "bench.decoding": "bench.timing bench.presets bench.contenders bench.floor bench.peers"
         " bench.random_model bench.rows decoding.options engine.engine model",
         "build": "config errors paths model data.corpus data.loader data.options data.pairings"
-        " data.prefetch data.prepare parallel.group parallel.replica data.sample training.lock"
-        " layers.topics objectives.* shortlists text.torchtext_adapter text.vocabulary topics"
+        " data.prefetch data.prepare data.sample training.lock shortlists text.vocabulary",
+        "build_training": "build config errors model data.corpus parallel.group parallel.replica"
+        " layers.topics objectives.* text.torchtext_adapter text.vocabulary topics"
         " training.schedule",
         "wording": "answer decoding.protocol engine.results text.specials text.tokenizer"
         " text.vocabulary",
@@ -346,7 +347,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.sweep_options": "errors",
         "cli.sweep": "cli.entry cli.output cli.sweep_options errors sweeps.plots sweeps.scaling"
         " sweeps.summary",
-        "cli.train": "build cli.entry config data.corpus devices errors parallel.errors"
+        "cli.train": "build build_training cli.entry config data.corpus devices errors parallel.errors"
         " parallel.group sweeps.job sweeps.measure"
         " sweeps.watch training.checkpoint"
         " training.lock training.loop training.options training.resume training.signals"

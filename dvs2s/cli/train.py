@@ -9,15 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dvs2s.build import (
-    new_model,
-    new_objective,
-    new_optimizer,
-    new_replica,
-    prefetched,
-    prepared_data,
-    training_pairs,
-)
+from dvs2s.build import prefetched, prepared_data, training_pairs
+from dvs2s.build_training import new_model, new_objective, new_optimizer, new_replica
 from dvs2s.cli.entry import run
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
