@@ -5,6 +5,7 @@ Dvs2sError
  ├── DataError         a corpus that cannot be read or prepared
  ├── VocabularyError   a vocabulary file that is damaged or does not fit
  ├── CheckpointError   a checkpoint that is missing, damaged or of another vocabulary
+ ├── InUseError        a folder in which another process is at work
  └── Interrupted       stopped by a signal, with the work saved
 """
 
@@ -27,6 +28,10 @@ class VocabularyError(Dvs2sError):
 
 class CheckpointError(Dvs2sError):
     """A checkpoint that is missing, damaged or of another vocabulary."""
+
+
+class InUseError(Dvs2sError):
+    """A folder in which another process is at work."""
 
 
 class Interrupted(Dvs2sError):

@@ -347,7 +347,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.sweep_options": "errors",
         "cli.sweep": "cli.entry cli.output cli.sweep_options errors sweeps.plots sweeps.scaling"
         " sweeps.summary",
-        "cli.train": "build build_training cli.entry config data.corpus devices errors parallel.errors"
+        "cli.train": "build build_training cli.entry config data.corpus devices errors"
+        " parallel.errors"
         " parallel.group sweeps.job sweeps.measure"
         " sweeps.watch training.checkpoint"
         " training.lock training.loop training.options training.resume training.signals"
@@ -361,9 +362,11 @@ TIERS: tuple[dict[str, str], ...] = (
         " table.studies",
         "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
         " table.decode table.measure text.specials training.signals",
-        "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_yardstick"
-        " cli.train config data.corpus devices errors evaluation.vectors table.* topics"
-        " training.checkpoint training.lock training.signals",
+        "cli.table_training": "cli.table_plan cli.train config data.corpus errors table.rows"
+        " training.checkpoint training.lock",
+        "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_training"
+        " cli.table_yardstick config data.corpus devices errors evaluation.vectors table.* topics"
+        " training.lock training.signals",
         "cli.bench": "bench.* build cli.configs cli.entry cli.output cli.runtime config data.batch"
         " data.corpus engine.engine errors loading ops.extension responder",
         "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",

@@ -20,12 +20,12 @@ from dvs2s.build import prepared_data
 from dvs2s.cli.entry import run
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.cli.table_plan import Plan, make_plan
+from dvs2s.cli.table_training import train_missing
 from dvs2s.cli.table_yardstick import file_digest, vectors_path, yardstick
-from dvs2s.cli.train import changed, saved_config, train_run
 from dvs2s.config import SearchConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.devices import check_device
-from dvs2s.errors import CheckpointError, ConfigError, Interrupted
+from dvs2s.errors import ConfigError, Interrupted
 from dvs2s.evaluation.vectors import check_gensim
 from dvs2s.table.decode import Stopped
 from dvs2s.table.measure import measure_rows
@@ -35,12 +35,10 @@ from dvs2s.table.render import to_csv, to_markdown
 from dvs2s.table.result import Result
 from dvs2s.table.row import Effort, Row
 from dvs2s.table.rows import Workshop, write_whole
-from dvs2s.training.checkpoint import read_config, resolve
 from dvs2s.training.lock import RunLock
 from dvs2s.training.signals import StopSignal
 
 logger = logging.getLogger("dvs2s")
-_FINISHED = "finished.json"
 
 
 def main(config: TableConfig) -> None:
@@ -65,8 +63,9 @@ def main(config: TableConfig) -> None:
     plan = make_plan(config, data)
     if any(training.model.num_topics for training in plan.trainings.values()):
         topics.check_gensim()
-    with RunLock(Path(config.table.work)):
-        train_missing(plan, data)
+    train_missing(plan, data)
+    # of several commands for one table, one makes it, and the others find it made
+    with RunLock(Path(config.table.work), wait=True):
         with StopSignal() as stop:
             try:
                 made = make_result(config, plan, data, stop)
@@ -76,34 +75,6 @@ def main(config: TableConfig) -> None:
                     f"the same command continues"
                 ) from None
     print(f"{plan.results}: {'written' if made else 'up to date, nothing to do'}")
-
-
-def train_missing(plan: Plan, data: PreparedData) -> None:
-    """Trains every run that has not come to its end.
-
-    Raises:
-        Interrupted: a signal came; the run's state is saved.
-        CheckpointError: a run that is there was trained otherwise.
-    """
-    for (model, seed), config in plan.trainings.items():
-        folder = Path(config.trainer.run)
-        if (folder / _FINISHED).exists():
-            differences = changed(read_config(resolve(folder, "last")), saved_config(config, data))
-            if differences:
-                raise CheckpointError(
-                    f"{folder} holds another run of {model}: it differs in "
-                    f"{', '.join(differences)}; choose another table.name, or remove the folder"
-                )
-            continue
-        logger.info("%s, seed %d", model, seed)
-        with RunLock(folder):
-            outcome = train_run(config, folder)
-        if outcome.reason == "interrupted":
-            raise Interrupted(
-                f"interrupted at update {outcome.update} of {model}, seed {seed}: "
-                f"the same command continues"
-            )
-        write_whole(folder / _FINISHED, json.dumps(asdict(outcome)))
 
 
 def make_result(config: TableConfig, plan: Plan, data: PreparedData, stop: StopSignal) -> bool:

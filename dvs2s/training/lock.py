@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from dvs2s.errors import Dvs2sError
+from dvs2s.errors import Dvs2sError, InUseError
 
 
 class RunLock:
@@ -29,8 +29,8 @@ class RunLock:
         """Takes the lock.
 
         Raises:
-            Dvs2sError: another process has it, which the message names; or the folder cannot
-                be made or written.
+            InUseError: another process has it, which the message names.
+            Dvs2sError: the folder cannot be made or written.
         """
         try:
             self._run_dir.mkdir(parents=True, exist_ok=True)
@@ -44,7 +44,7 @@ class RunLock:
             os.close(descriptor)
             if not isinstance(error, BlockingIOError):
                 raise Dvs2sError(f"cannot lock {self._run_dir}: {error.strerror}") from error
-            raise Dvs2sError(
+            raise InUseError(
                 f"{self._run_dir} is in use by process {owner}: wait for it, stop it, or "
                 "choose another run folder"
             ) from error

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,29 @@ def test_a_stop_anywhere_is_continued_to_the_same_table(
     assert codes == [75] * len(stops) + [0]
     actual = json.loads((tmp_path / "other" / "results" / "table.json").read_bytes())["estimates"]
     assert actual == expected
+
+
+@pytest.mark.slow
+def test_commands_beside_each_other_share_the_runs(table: tuple[str, ...], tmp_path: Path) -> None:
+    arguments = [*table, "table.only=[S2SA,DVS2S]", "trainer.max_updates=40"]
+    beside = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dvs2s.cli.table", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for _ in range(2)
+    ]
+    ends = [process.communicate(timeout=200) for process in beside]
+    assert [process.returncode for process in beside] == [0, 0], ends
+    results = f"{tmp_path}/results: "
+    expected = [results + "up to date, nothing to do\n", results + "written\n"]
+    assert sorted(out for out, _ in ends) == expected
+    trained = [re.findall(r"^(\S+, seed \d)$", err, re.MULTILINE) for _, err in ends]
+    runs = [f"{model}, seed {seed}" for model in ("DVS2S", "S2SA") for seed in (0, 1)]
+    assert sorted(trained[0] + trained[1]) == runs  # each by one of the two
 
 
 def test_rows_search_as_this_command_says_and_apart_from_a_reranked_one(
