@@ -157,11 +157,19 @@ def test_cross_entropy_equals_the_plain_form(shape: dict[str, int], ignored: boo
 
 
 def test_cross_entropy_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = random_case(5, 3, 8, 40, seed=7, dtype=torch.float32)
+    hidden, weight, bias, ids, lengths = finite(5, 3, 8, 40, seed=7)
+    leaves = [tensor.float().requires_grad_() for tensor in (hidden, weight, bias)]
     targets = torch.zeros(5, 3, dtype=torch.int64)
-    whole = ops.sparse_cross_entropy(*case.operands(), targets)[0]
+
+    def losses_and_gradients() -> tuple[Tensor, tuple[Tensor, ...]]:
+        losses = ops.sparse_cross_entropy(*leaves, ids, lengths, targets)[0]
+        return losses, torch.autograd.grad(losses.square().sum(), leaves)
+
+    whole, of_whole = losses_and_gradients()
     monkeypatch.setattr("dvs2s.ops.library._LOGITS_AT_ONCE", 1)
-    assert torch.equal(whole, ops.sparse_cross_entropy(*case.operands(), targets)[0])
+    parts, of_parts = losses_and_gradients()
+    assert torch.equal(whole, parts)
+    torch.testing.assert_close(of_parts, of_whole)
 
 
 def finite(batch: int, rows: int, width: int, words: int, seed: int) -> list[Tensor]:
@@ -217,7 +225,7 @@ def test_compiles_without_a_graph_break() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_is_no_further_from_the_truth_than_torch(dtype: torch.dtype) -> None:
+def test_low_precision_is_far_nearer_to_the_truth_than_torch(dtype: torch.dtype) -> None:
     for seed in range(4):
         case = random_case(3, 7, 65 + 32 * seed, 200, seed=seed, dtype=dtype)
         actual = ops.sparse_log_softmax(*case.operands())
@@ -228,7 +236,8 @@ def test_low_precision_is_no_further_from_the_truth_than_torch(dtype: torch.dtyp
                 case.hidden[example], case.weight[mine], case.bias[mine]
             ).log_softmax(-1)
             ours = (actual[example, :, : truth.shape[1]] - truth).abs().max()
-            assert ours <= (naive.double() - truth).abs().max() + 1e-4
+            # products of 16 bits are exact in float32: only its sums are rounded
+            assert 20 * ours <= (naive.double() - truth).abs().max()
 
 
 @settings(max_examples=30, deadline=None)
