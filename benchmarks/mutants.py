@@ -5,10 +5,10 @@ python benchmarks/mutants.py --only chooser        those whose file, mistake or 
 python benchmarks/mutants.py --out benchmarks/results/mutants.md
 
 Each entry of the list is one plausible mistake: a file, the right text (``old``), the wrong one
-(``new``) and the tests (``red``) that are there to see it. It is made in a copy of the tree, what it
-touches is built there (C++ for the CPU; the tests build the emulated GPU's kernels themselves), and
-those tests are run; a test is red when it fails, not when it cannot start. Hypothesis draws the same
-examples every time and does not shrink. Every test is run on the right code first.
+(``new``) and the tests (``red``) that are there to see it. It is made in a copy of the tree, what
+it touches is built there (C++ for the CPU; the tests build the emulated GPU's kernels themselves),
+and those tests are run. Red is a test that fails, not one that cannot start. Hypothesis draws the
+same examples every time and does not shrink. Every test is run on the right code first.
 
 With ``ccache`` on PATH (or named by --ccache) a build takes seconds instead of a minute.
 """

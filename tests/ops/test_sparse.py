@@ -32,7 +32,7 @@ def plain(case: Case) -> list[Tensor]:
 shapes = st.fixed_dictionaries(
     {
         "batch": st.integers(1, 5),
-        "rows": st.integers(1, 9),
+        "rows": st.one_of(st.integers(1, 9), st.sampled_from([64, 65, 130])),
         "width": st.sampled_from([1, 3, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129]),
         "words": st.sampled_from([1, 2, 3, 5, 17, 64, 65, 130, 600]),
         "seed": st.integers(0, 10**6),
@@ -262,7 +262,7 @@ def test_int8_equals_its_integer_arithmetic(shape: dict[str, int], dtype: torch.
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [1e4, -1e4])
+@pytest.mark.parametrize("size", [1e4, -1e4, 1e30, -1e30])
 def test_extreme_logits(dtype: torch.dtype, size: float) -> None:
     case = random_case(2, 3, 5, 40, seed=4, dtype=dtype)
     bias = case.bias.clone()
@@ -285,6 +285,29 @@ def test_nan_in_a_selected_row_shows() -> None:
         case.hidden, weight, case.bias, case.ids, case.lengths, validate=False
     )
     assert log_probs[:, :, : int(case.lengths[0])].isnan().all()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_int8_hides_no_broken_hidden_row(broken: float) -> None:
+    case = random_case(2, 3, 70, 6, seed=4, dtype=torch.float32)
+    rows, scales = ops.quantise_rows(case.weight.nan_to_num())
+    hidden = case.hidden.contiguous()
+    hidden[1, 2, 69] = broken
+    operands = (hidden, rows, case.bias, case.ids, case.lengths)
+    for route in ROUTES:
+        log_probs = ops.sparse_log_softmax(*operands, scales=scales, route=route)
+        shows = torch.stack([row[:, 0].isnan() for row in log_probs])
+        assert shows.nonzero().tolist() == [[1, 2]]
+
+
+def test_int8_weight_is_for_inference() -> None:
+    case = random_case(2, 3, 5, 6, seed=4, dtype=torch.float32)
+    rows, scales = ops.quantise_rows(case.weight.nan_to_num())
+    operands = (case.hidden.requires_grad_(), rows, case.bias, case.ids, case.lengths)
+    with pytest.raises(RuntimeError, match="int8 weight is for inference"):
+        ops.sparse_log_softmax(*operands, scales=scales)
+    with torch.no_grad():
+        ops.sparse_log_softmax(*operands, scales=scales)
 
 
 def test_integer_types_of_ids_do_not_matter() -> None:
