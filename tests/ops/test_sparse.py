@@ -277,6 +277,27 @@ def test_extreme_logits(dtype: torch.dtype, size: float) -> None:
         )
 
 
+@pytest.mark.parametrize(("batch", "rows"), [(0, 3), (2, 0)])
+def test_nothing_has_nothing_and_gradients_of_zero(batch: int, rows: int) -> None:
+    weight, bias = torch.randn(9, 4, requires_grad=True), torch.randn(9, requires_grad=True)
+    hidden = torch.randn(batch, rows, 4, requires_grad=True)
+    ids, lengths = torch.arange(3).expand(batch, 3), torch.full((batch,), 3)
+    operands = (hidden, weight, bias, ids, lengths)
+    for route in ROUTES:
+        assert ops.sparse_topk(*operands, 2, route=route)[1].shape == (batch, rows, 2)
+        assert ops.sparse_log_softmax(*operands, route=route).shape == (batch, rows, 3)
+    words = torch.zeros(batch, rows, dtype=torch.int64)
+    layer = (hidden, weight, bias)
+    sets = torch.zeros(batch, 2, 9)
+    for losses in (
+        ops.sparse_cross_entropy(*operands, words)[0][:, None],
+        *(ops.monte_carlo_cross_entropy(*layer, sets == 0, words, chunk=c) for c in (0, 4)),
+        *(ops.weighted_cross_entropy(*layer, sets, words, chunk=c) for c in (0, 4)),
+    ):
+        assert losses.shape[::2] == (batch, rows)
+        assert all((g == 0).all() for g in torch.autograd.grad(losses.sum(), layer))
+
+
 def test_nan_in_a_selected_row_shows() -> None:
     case = random_case(1, 2, 5, 6, seed=4, dtype=torch.float32)
     weight = case.weight.clone()
