@@ -85,6 +85,10 @@ def read_list(path: Path) -> list[Mutant]:
     return mutants
 
 
+class NotRunError(Exception):
+    """The mistake does not build, or its tests do not start: nothing is said of them."""
+
+
 class Bench:
     """A copy of the tree in which one mistake at a time is made.
 
@@ -123,8 +127,8 @@ class Bench:
         }
         return os.environ | own | (mutant.env if mutant else {})
 
-    def build(self) -> str:
-        """Builds the CPU extension of the copy; returns what went wrong, or ""."""
+    def build(self) -> None:
+        """Builds the CPU extension of the copy."""
         command = [sys.executable, "setup.py", "-q", "build_ext", "--force"]
         command += ["--build-lib", str(self.built), "--build-temp", str(self.tree / "objects")]
         environment = self.environment(None) | {"DVS2S_CUDA": "0"}
@@ -134,9 +138,8 @@ class Bench:
             command, cwd=self.tree / "cuda_ext", env=environment, capture_output=True, text=True
         )
         if done.returncode:
-            return f"it does not build: {done.stderr[-500:]}"
+            raise NotRunError(f"it does not build: {done.stderr[-500:]}")
         shutil.copy2(self.tree / "cuda_ext/dvs2s_ext/__init__.py", self.built / "dvs2s_ext")
-        return ""
 
     def failing(self, tests: Sequence[str], mutant: Mutant | None) -> frozenset[str]:
         """Returns those of the test functions that fail; a crash is laid to the test alone."""
@@ -152,8 +155,9 @@ class Bench:
             )
         except subprocess.TimeoutExpired:
             return frozenset(tests) if len(tests) == 1 else self._one_by_one(tests, mutant)
+        if errors := re.findall(r"^ERROR .*", done.stdout, re.MULTILINE):
+            raise NotRunError(f"tests do not start: {errors[0][:200]}")
         if done.returncode in (0, 1):
-            # an ERROR is a test that did not start: not red
             lines = re.findall(r"^FAILED (\S+?::\w+)", done.stdout, re.MULTILINE)
             return frozenset(lines)
         if len(tests) > 1:
@@ -170,10 +174,11 @@ class Bench:
         right = path.read_text()
         path.write_text(right.replace(mutant.old, mutant.new))
         try:
-            trouble = self.build() if mutant.file.startswith(BUILT) else ""
-            if trouble:
-                return Outcome(mutant, frozenset(), trouble)
+            if mutant.file.startswith(BUILT):
+                self.build()
             return Outcome(mutant, self.failing(mutant.red, mutant))
+        except NotRunError as error:
+            return Outcome(mutant, frozenset(), str(error))
         finally:
             path.write_text(right)
             if mutant.file.startswith(BUILT):

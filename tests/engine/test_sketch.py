@@ -50,11 +50,13 @@ MODELS = [skewed_model(seed) for seed in range(3)]
 def words_by_rank(draw: st.DrawFn) -> Words:
     rule = draw(st.sampled_from(["size", "threshold"]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    penalty = torch.randn(TOTAL - FIXED, generator=generator)
+    penalty = torch.randn(TOTAL - FIXED, generator=generator) * draw(st.sampled_from([1.0, 9.0]))
     include = torch.rand(TOTAL, generator=generator) < draw(st.sampled_from([0.01, 0.3]))
     return Words(
         rule,
-        size=FIXED + draw(st.sampled_from([0, 1, 17, 300, 700, 2_900])) if rule == "size" else 0,
+        size=FIXED + draw(st.sampled_from([0, 1, 17, 45, 300, 700, 2_900]))
+        if rule == "size"
+        else 0,
         threshold=draw(st.sampled_from([0.05, 0.3, 0.9])) if rule == "threshold" else 0.0,
         message_words=draw(st.booleans()),
         penalty=penalty if rule == "size" and draw(st.booleans()) else None,

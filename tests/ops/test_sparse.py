@@ -277,6 +277,22 @@ def test_extreme_logits(dtype: torch.dtype, size: float) -> None:
         )
 
 
+def test_words_of_minus_infinity_alone_leave_the_gradients_of_others() -> None:
+    hidden, weight, bias, _, _ = finite(2, 3, 5, 9, seed=4)
+    ids, lengths = torch.tensor([[0, 2, 5], [1, 2, 8]]), torch.tensor([1, 3])
+    bias[0] = -torch.inf  # the only word of the first example
+    leaves = [tensor.requires_grad_() for tensor in (hidden, weight, bias)]
+    targets = torch.tensor([[-1, -1, -1], [0, 1, 2]])
+    both = ops.sparse_cross_entropy(*leaves, ids, lengths, targets)[0].sum()
+    alone = ops.sparse_cross_entropy(hidden[1:], weight, bias, ids[1:], lengths[1:], targets[1:])
+    for got, want in zip(
+        torch.autograd.grad(both, leaves),
+        torch.autograd.grad(alone[0].sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want)
+
+
 @pytest.mark.parametrize(("batch", "rows"), [(0, 3), (2, 0)])
 def test_nothing_has_nothing_and_gradients_of_zero(batch: int, rows: int) -> None:
     weight, bias = torch.randn(9, 4, requires_grad=True), torch.randn(9, requires_grad=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kernel_builds import Kernels
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("unwritten_is_nan")
 Case = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
