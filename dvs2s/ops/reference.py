@@ -125,15 +125,18 @@ def select(scores: Tensor, include: Tensor, num_fixed: int, size: int) -> tuple[
     longest.
 
     Args:
-        scores: (B, C) float of the content words ``num_fixed .. V - 1``; ties to the lower word.
+        scores: (B, C) float of the content words ``num_fixed .. V - 1``; ties to the lower word,
+            NaN above all, as torch ranks it.
         include: (B, V) bool.
         num_fixed: words that are always in.
         size: at least num_fixed.
     """
     chosen = include.clone()
     chosen[:, :num_fixed] = True
-    rank = scores.masked_fill(include[:, num_fixed:], float("inf"))
-    order = rank.sort(dim=1, descending=True, stable=True).indices
+    order = scores.sort(dim=1, descending=True, stable=True).indices
+    # what comes in anyway goes first, before scores of inf and NaN too: it takes places
+    late = ~include[:, num_fixed:].gather(1, order)
+    order = order.gather(1, late.sort(dim=1, stable=True).indices)
     best = order[:, : min(size - num_fixed, scores.shape[1])]
     chosen.scatter_(1, best + num_fixed, True)
     return compact(chosen)

@@ -155,6 +155,9 @@ def test_log_probabilities_are_the_models_in_every_precision(
         predictor_size=64,
     )
     model = Dvs2sModel(sizes).eval()
+    with torch.no_grad():  # rows of different sizes: each has a scale of its own in int8
+        for rows in (model.output.projection.weight, model.word_predictor.output.weight):
+            rows.mul_(torch.rand(len(rows), 1) * 1.5 + 0.1)
     messages, lengths = make_messages(3, 400, batch=20)
     engine = Engine(model, precision=precision, threads=1)
     for kind in ("greedy", "beam"):
@@ -244,10 +247,12 @@ def test_bad_arguments_are_named(change: dict[str, object], message: str) -> Non
         engine.decode(**arguments)  # type: ignore[arg-type]
 
 
-def test_a_model_that_gives_no_numbers_is_refused() -> None:
+@pytest.mark.parametrize("place", ["decoder.state_gates.weight", "output.projection.bias"])
+def test_a_model_that_gives_no_numbers_is_refused(place: str) -> None:
+    """Be it in all of them, or in one word's alone."""
     model = make_model(0, vocabulary_size=60, num_fixed=9, width=8)
     with torch.no_grad():
-        model.decoder.state_gates.weight[0, 0] = float("nan")
+        model.get_parameter(place)[7] = float("nan")
     messages, lengths = make_messages(0, 60)
     for precision in ("fp32", "bf16", "int8"):
         engine = Engine(model, precision=precision, threads=1)  # type: ignore[arg-type]

@@ -60,7 +60,8 @@ def test_a_result_is_the_same_alone_and_in_company(precision: Precision) -> None
 def test_words_stream_as_the_replies_have_them() -> None:
     model = make_model(3, vocabulary_size=200, num_fixed=20, width=16)
     messages, lengths = make_messages(4, 200)
-    options, words = SearchOptions(kind="sampling", num_best=2, max_length=10), Words("full")
+    options = SearchOptions(kind="sampling", num_best=2, max_length=10)
+    words = Words("size", size=60)  # a word is not its slot
     with Engine(model, threads=1).session() as session:
         requests = session.add(messages, lengths, options, words)
         streamed: dict[tuple[int, int], list[int]] = {}
@@ -70,7 +71,10 @@ def test_words_stream_as_the_replies_have_them() -> None:
         for request, reply, word in step.words:
             streamed.setdefault((request, reply), []).append(word)
         for request, decoded in zip(requests, session.take(requests), strict=True):
-            replies = sorted((list(r.slots) + [3] * r.finished for r in decoded.replies), key=str)
+            replies = sorted(
+                ([decoded.words[s] for s in r.slots] + [3] * r.finished for r in decoded.replies),
+                key=str,
+            )
             assert sorted((streamed[request, n] for n in range(2)), key=str) == replies
 
 

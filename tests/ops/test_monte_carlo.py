@@ -94,8 +94,8 @@ def test_gradcheck_one_input_at_a_time(chunk: int) -> None:
 
 def test_registration_is_complete() -> None:
     tensors = [
-        t.float() if t.is_floating_point() else t for t in case(2, 3, 4, 9, 3, scale=1, seed=3)
-    ]
+        t.float() if t.is_floating_point() else t for t in case(2, 3, 4, 9, 5, scale=1, seed=3)
+    ]  # no two sizes are equal: a fake kernel that mixes two up shows
     leaves = [t.requires_grad_() for t in tensors[:3]]
     torch.library.opcheck(torch.ops.dvs2s.monte_carlo.default, (*leaves, *tensors[3:]))
     torch.library.opcheck(torch.ops.dvs2s.monte_carlo_chunked.default, (*leaves, *tensors[3:], 4))
@@ -103,7 +103,7 @@ def test_registration_is_complete() -> None:
 
 @pytest.mark.parametrize("chunk", [0, 4])
 def test_compiles_without_a_graph_break(chunk: int) -> None:
-    hidden, weight, bias, membership, targets = case(2, 3, 4, 9, 3, scale=1.0, seed=3)
+    hidden, weight, bias, membership, targets = case(2, 3, 4, 9, 5, scale=1.0, seed=3)
     leaves = [t.requires_grad_() for t in (hidden, weight, bias)]
 
     def loss(*args: Tensor) -> Tensor:
@@ -141,11 +141,12 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         monte_carlo_cross_entropy(hidden, weight, bias, membership, targets, chunk=-1)
 
 
-@pytest.mark.parametrize("chunk", [0, 3])
+@pytest.mark.parametrize("chunk", [0, 1, 3])  # with 1 the broken row is the whole first chunk
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_broken_row_that_no_vocabulary_holds_does_not_leak(chunk: int, broken: float) -> None:
-    hidden, weight, bias, membership, targets = case(3, 2, 4, 9, 2, scale=1.0, seed=3)
-    word = int(torch.arange(9)[~torch.isin(torch.arange(9), targets)][0])
+    hidden, weight, bias, membership, targets = case(3, 2, 4, 9, 2, scale=1.0, seed=1)
+    word = 0
+    assert not (targets == word).any()
     membership[:, :, word] = False
     spoilt = weight.clone()
     spoilt[word, 1] = broken

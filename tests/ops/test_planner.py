@@ -48,6 +48,8 @@ def test_constants_survive_the_file_and_damage_is_reported(
     path = tmp_path / "deep" / "planner.json"
     monkeypatch.setenv("DVS2S_PLANNER", str(path))
     known = replace(Constants(), memory=3.5)
+    planner.machine.cache_clear()
+    assert planner.machine() == Constants()  # there is no file yet
     assert planner.save(known) == path and planner.machine() == known
     for text in ("", "{}", "[1]", path.read_text().replace("3.5", "-1")):
         path.write_text(text)

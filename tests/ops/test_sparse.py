@@ -32,7 +32,7 @@ def plain(case: Case) -> list[Tensor]:
 shapes = st.fixed_dictionaries(
     {
         "batch": st.integers(1, 5),
-        "rows": st.integers(1, 9),
+        "rows": st.one_of(st.integers(1, 9), st.sampled_from([64, 65, 130])),
         "width": st.sampled_from([1, 3, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 100, 129]),
         "words": st.sampled_from([1, 2, 3, 5, 17, 64, 65, 130, 600]),
         "seed": st.integers(0, 10**6),
@@ -157,11 +157,19 @@ def test_cross_entropy_equals_the_plain_form(shape: dict[str, int], ignored: boo
 
 
 def test_cross_entropy_in_parts_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = random_case(5, 3, 8, 40, seed=7, dtype=torch.float32)
+    hidden, weight, bias, ids, lengths = finite(5, 3, 8, 40, seed=7)
+    leaves = [tensor.float().requires_grad_() for tensor in (hidden, weight, bias)]
     targets = torch.zeros(5, 3, dtype=torch.int64)
-    whole = ops.sparse_cross_entropy(*case.operands(), targets)[0]
+
+    def losses_and_gradients() -> tuple[Tensor, tuple[Tensor, ...]]:
+        losses = ops.sparse_cross_entropy(*leaves, ids, lengths, targets)[0]
+        return losses, torch.autograd.grad(losses.square().sum(), leaves)
+
+    whole, of_whole = losses_and_gradients()
     monkeypatch.setattr("dvs2s.ops.library._LOGITS_AT_ONCE", 1)
-    assert torch.equal(whole, ops.sparse_cross_entropy(*case.operands(), targets)[0])
+    parts, of_parts = losses_and_gradients()
+    assert torch.equal(whole, parts)
+    torch.testing.assert_close(of_parts, of_whole)
 
 
 def finite(batch: int, rows: int, width: int, words: int, seed: int) -> list[Tensor]:
@@ -217,7 +225,7 @@ def test_compiles_without_a_graph_break() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_is_no_further_from_the_truth_than_torch(dtype: torch.dtype) -> None:
+def test_low_precision_is_far_nearer_to_the_truth_than_torch(dtype: torch.dtype) -> None:
     for seed in range(4):
         case = random_case(3, 7, 65 + 32 * seed, 200, seed=seed, dtype=dtype)
         actual = ops.sparse_log_softmax(*case.operands())
@@ -228,7 +236,8 @@ def test_low_precision_is_no_further_from_the_truth_than_torch(dtype: torch.dtyp
                 case.hidden[example], case.weight[mine], case.bias[mine]
             ).log_softmax(-1)
             ours = (actual[example, :, : truth.shape[1]] - truth).abs().max()
-            assert ours <= (naive.double() - truth).abs().max() + 1e-4
+            # products of 16 bits are exact in float32: only its sums are rounded
+            assert 20 * ours <= (naive.double() - truth).abs().max()
 
 
 @settings(max_examples=30, deadline=None)
@@ -253,7 +262,7 @@ def test_int8_equals_its_integer_arithmetic(shape: dict[str, int], dtype: torch.
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [1e4, -1e4])
+@pytest.mark.parametrize("size", [1e4, -1e4, 1e30, -1e30])
 def test_extreme_logits(dtype: torch.dtype, size: float) -> None:
     case = random_case(2, 3, 5, 40, seed=4, dtype=dtype)
     bias = case.bias.clone()
@@ -268,6 +277,43 @@ def test_extreme_logits(dtype: torch.dtype, size: float) -> None:
         )
 
 
+def test_words_of_minus_infinity_alone_leave_the_gradients_of_others() -> None:
+    hidden, weight, bias, _, _ = finite(2, 3, 5, 9, seed=4)
+    ids, lengths = torch.tensor([[0, 2, 5], [1, 2, 8]]), torch.tensor([1, 3])
+    bias[0] = -torch.inf  # the only word of the first example
+    leaves = [tensor.requires_grad_() for tensor in (hidden, weight, bias)]
+    targets = torch.tensor([[-1, -1, -1], [0, 1, 2]])
+    both = ops.sparse_cross_entropy(*leaves, ids, lengths, targets)[0].sum()
+    alone = ops.sparse_cross_entropy(hidden[1:], weight, bias, ids[1:], lengths[1:], targets[1:])
+    for got, want in zip(
+        torch.autograd.grad(both, leaves),
+        torch.autograd.grad(alone[0].sum(), leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize(("batch", "rows"), [(0, 3), (2, 0)])
+def test_nothing_has_nothing_and_gradients_of_zero(batch: int, rows: int) -> None:
+    weight, bias = torch.randn(9, 4, requires_grad=True), torch.randn(9, requires_grad=True)
+    hidden = torch.randn(batch, rows, 4, requires_grad=True)
+    ids, lengths = torch.arange(3).expand(batch, 3), torch.full((batch,), 3)
+    operands = (hidden, weight, bias, ids, lengths)
+    for route in ROUTES:
+        assert ops.sparse_topk(*operands, 2, route=route)[1].shape == (batch, rows, 2)
+        assert ops.sparse_log_softmax(*operands, route=route).shape == (batch, rows, 3)
+    words = torch.zeros(batch, rows, dtype=torch.int64)
+    layer = (hidden, weight, bias)
+    sets = torch.zeros(batch, 2, 9)
+    for losses in (
+        ops.sparse_cross_entropy(*operands, words)[0][:, None],
+        *(ops.monte_carlo_cross_entropy(*layer, sets == 0, words, chunk=c) for c in (0, 4)),
+        *(ops.weighted_cross_entropy(*layer, sets, words, chunk=c) for c in (0, 4)),
+    ):
+        assert losses.shape[::2] == (batch, rows)
+        assert all((g == 0).all() for g in torch.autograd.grad(losses.sum(), layer))
+
+
 def test_nan_in_a_selected_row_shows() -> None:
     case = random_case(1, 2, 5, 6, seed=4, dtype=torch.float32)
     weight = case.weight.clone()
@@ -276,6 +322,29 @@ def test_nan_in_a_selected_row_shows() -> None:
         case.hidden, weight, case.bias, case.ids, case.lengths, validate=False
     )
     assert log_probs[:, :, : int(case.lengths[0])].isnan().all()
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_int8_hides_no_broken_hidden_row(broken: float) -> None:
+    case = random_case(2, 3, 70, 6, seed=4, dtype=torch.float32)
+    rows, scales = ops.quantise_rows(case.weight.nan_to_num())
+    hidden = case.hidden.contiguous()
+    hidden[1, 2, 69] = broken
+    operands = (hidden, rows, case.bias, case.ids, case.lengths)
+    for route in ROUTES:
+        log_probs = ops.sparse_log_softmax(*operands, scales=scales, route=route)
+        shows = torch.stack([row[:, 0].isnan() for row in log_probs])
+        assert shows.nonzero().tolist() == [[1, 2]]
+
+
+def test_int8_weight_is_for_inference() -> None:
+    case = random_case(2, 3, 5, 6, seed=4, dtype=torch.float32)
+    rows, scales = ops.quantise_rows(case.weight.nan_to_num())
+    operands = (case.hidden.requires_grad_(), rows, case.bias, case.ids, case.lengths)
+    with pytest.raises(RuntimeError, match="int8 weight is for inference"):
+        ops.sparse_log_softmax(*operands, scales=scales)
+    with torch.no_grad():
+        ops.sparse_log_softmax(*operands, scales=scales)
 
 
 def test_integer_types_of_ids_do_not_matter() -> None:

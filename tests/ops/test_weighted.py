@@ -79,7 +79,7 @@ def test_float32_survives_words_far_above_those_of_weight(chunk: int) -> None:
 
 def test_registration_is_complete() -> None:
     for chunk in (0, 4):
-        *leaves, targets = case(9, 3, scale=1.0, seed=3)
+        *leaves, targets = case(9, 5, scale=1.0, seed=3)
         leaves = [leaf.float().requires_grad_() for leaf in leaves]
         torch.library.opcheck(torch.ops.dvs2s.weighted.default, (*leaves, targets, chunk))
 

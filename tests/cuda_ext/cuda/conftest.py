@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,14 @@ def kernels(request: pytest.FixtureRequest) -> Kernels:
     """Each build in turn."""
     built: Kernels = request.getfixturevalue(request.param)
     return built
+
+
+@pytest.fixture(scope="module")
+def unwritten_is_nan() -> Iterator[None]:
+    """Fills new tensors with NaN, as torch does in deterministic mode: what nobody wrote shows."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def _cache(request: pytest.FixtureRequest) -> Path:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from kernel_builds import Kernels
 from torch import Tensor
 
+pytestmark = pytest.mark.usefixtures("unwritten_is_nan")
+
 
 def run(
     kernels: Kernels, scores: Tensor, num_fixed: int, size: int, always: Tensor | None
