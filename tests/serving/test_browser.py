@@ -70,6 +70,8 @@ def test_three_turns_stream_the_lens_shows_and_a_reload_keeps_them(
         expect(page.locator("#send")).to_be_visible()
         expect(page.locator("#spoken")).to_have_text(f"Reply: you said {text}")
     assert bubbles(page) == ["you said one", "you said two words", "you said three more words here"]
+    # the sum of the four stages, not the 14 ms that it took with the lens
+    expect(page.locator(".figures").last).to_contain_text("13 ms")
     expect(page.locator(".figures").last).to_contain_text("words/s · from 8 of 60")
     assert engine.jobs[-1].turns == ("two words", "you said two words", "three more words here")
 

@@ -22,14 +22,16 @@ function seconds(value) {
   return value < 0.0095 ? `${(1000 * value).toFixed(1)} ms` : value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(2)} s`;
 }
 
-// Returns time, speed and |T| of V of a reply; the stages are in its title.
+// Returns time, speed and |T| of V of a reply; the stages are in its title. The time is the engine's own, as on
+// the speed page: what the lens asks besides (which word brought each one in) is no part of answering.
 function figures(side) {
   const box = element("span", "figures");
   if (!side?.seconds) return box;
-  const { total, queue, ...stages } = side.seconds, work = total - queue, words = side.tokens.length;
+  const { total, ...stages } = side.seconds, words = side.tokens.length;
+  const work = stages.encode + stages.predict + stages.select + stages.search;
   box.textContent = `${seconds(work)} · ${words} word${words === 1 ? "" : "s"} · ${Math.round(words / Math.max(work, 1e-3))} words/s`;
   if (side.allowed) box.textContent += ` · from ${number(side.allowed.size)} of ${number(side.allowed.total)}`;
-  box.title = Object.entries({ queue, ...stages }).map(([stage, value]) => `${stage} ${seconds(value)}`).join(", ");
+  box.title = Object.entries({ ...stages, "in all, with queue and lens": total }).map(([stage, value]) => `${stage} ${seconds(value)}`).join(", ");
   return box;
 }
 
