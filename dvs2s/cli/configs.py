@@ -246,6 +246,8 @@ class ServeConfig(CheckpointConfig):
         super().__post_init__()
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port must lie in 0..65535 (0 is any free one), got {self.port}")
+        if not self.host:
+            raise ConfigError("host must be an address, got '': 0.0.0.0 is all of this machine's")
         if self.precision == "int8" and (self.engine == "plain" or self.device != "cpu"):
             raise ConfigError(
                 f"precision=int8 is the compiled engine's, on the CPU, got engine={self.engine} "

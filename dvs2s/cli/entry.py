@@ -41,22 +41,37 @@ def run(config_name: str, schema: type[Schema], function: Callable[[Schema], Any
     """
     assert is_dataclass(schema)
     ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
-    try:
-        suggest(config_name, sys.argv[1:])
-    except ConfigError as error:
-        fail(error)
 
     def task(composed: DictConfig) -> Any:
         logging.getLogger("dvs2s").setLevel(logging.INFO)
         return function(as_schema(composed, schema))
 
     try:
+        suggest(config_name, sys.argv[1:])
+        if _asks_for_help(sys.argv[1:]):
+            sys.argv += _introduction(config_name, function)
         if is_sweep(sys.argv[1:]):
             sys.exit(_sweep(config_name, task))
         _hydra(config_name, _explained(task))
+    except ConfigError as error:
+        fail(error)
+    except BrokenPipeError:  # of --help, which the task's own guard does not see
+        sys.stderr.close()
+        sys.exit(0)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _asks_for_help(arguments: list[str]) -> bool:
+    return bool({"--help", "-h"} & set(arguments))
+
+
+def _introduction(config_name: str, function: Callable[..., Any]) -> list[str]:
+    """Returns overrides by which Hydra's help begins with what the command does, by its module."""
+    about = (sys.modules[function.__module__].__doc__ or config_name).strip().splitlines()[0]
+    quoted = about.replace("``", "").replace("\\", "\\\\").replace("'", "\\'")
+    return [f"hydra.help.app_name={config_name}", f"hydra.help.header='{quoted}'"]
 
 
 def _hydra(config_name: str, task: Callable[[DictConfig], Any]) -> None:

@@ -1,6 +1,7 @@
 """Serves the chatbot: ``python serve.py [checkpoint=...] [port=...] [search.size=300]``."""
 
 import asyncio
+import errno
 import logging
 import os
 import sys
@@ -9,7 +10,7 @@ from typing import Any
 
 from dvs2s.cli.configs import ServeConfig
 from dvs2s.cli.entry import run
-from dvs2s.errors import CheckpointError, Dvs2sError
+from dvs2s.errors import CheckpointError, ConfigError, Dvs2sError
 
 logger = logging.getLogger("dvs2s")
 
@@ -20,9 +21,11 @@ def main(config: ServeConfig) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Raises:
-        Dvs2sError: the checkpoint cannot be loaded, or the extra ``serve`` is not installed.
+        Dvs2sError: the checkpoint cannot be loaded, the address is not to be had, or the extra
+            ``serve`` is not installed.
     """
     _check_installed()
+    check_address(config.host, config.port)
     check_checkpoint(config)
     _allow_connections(config.server.max_connections)
     failure = asyncio.run(_serve(config))
@@ -151,6 +154,31 @@ def _check_installed() -> None:
         raise Dvs2sError(
             f"{error.name} is missing: pip install -c constraints.txt -e '.[serve]'"
         ) from error
+
+
+def check_address(host: str, port: int) -> None:
+    """Checks that the server can listen, before anything is trained or loaded.
+
+    Raises:
+        ConfigError: the port is taken or not allowed, or the host is not this machine's.
+    """
+    import socket
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if sys.platform != "win32":  # as the server does: a port just left is free
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+            mend = f"give port=... another than {port}, or port=0 for any free one"
+        else:
+            mend = "give host=127.0.0.1, or an address of this machine (0.0.0.0 is all of them)"
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot listen on {host} port {port}: {reason}; {mend}") from error
 
 
 def check_checkpoint(config: ServeConfig) -> None:

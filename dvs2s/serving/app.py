@@ -41,7 +41,7 @@ def create_app(
         engine: answers.
         options: limits.
         key: asked for by everything but the pages and the probes; none when empty.
-        on_failure: is told when the engine cannot be started; by default it is only logged and
+        on_failure: is told when the engine cannot be started; without it that is logged and
             every request is refused.
     """
     services = Services(engine, Metrics(engine), options)
@@ -50,8 +50,9 @@ def create_app(
         try:
             await engine.start()
         except RuntimeError as error:
-            logger.error("the engine does not start: %s", error)
-            if on_failure is not None:
+            if on_failure is None:
+                logger.error("the engine does not start: %s", error)
+            else:
                 on_failure(error)
 
     @asynccontextmanager

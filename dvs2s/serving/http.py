@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+logger = logging.getLogger("dvs2s")
 
 
 def protocol(seconds: float) -> type[H11Protocol]:
@@ -102,5 +105,11 @@ class Server(uvicorn.Server):
             self._on_listening(port)
 
     def _end(self, number: int) -> None:
+        if not self.should_exit:
+            logger.info("finishing what is at work, then ending (Ctrl-C does not wait for it)")
+        elif number == signal.SIGINT:
+            logger.info("ending at once: what is at work is broken off")
+            # each request that is broken off would print where it was
+            logging.getLogger("uvicorn.error").disabled = True
         self._on_drain()
         self.handle_exit(number, None)

@@ -56,8 +56,9 @@ class EngineProcess:
         """
         pipe = asyncio.subprocess.PIPE
         self._answer = asyncio.get_running_loop().create_future()
+        # In a group of its own: Ctrl-C is the front's affair, also while the child imports.
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=pipe, stdout=pipe, limit=_LONGEST_LINE
+            *self._command, stdin=pipe, stdout=pipe, limit=_LONGEST_LINE, process_group=0
         )
         self._write(self._settings)
         self._reader = asyncio.create_task(self._read())

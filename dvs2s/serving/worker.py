@@ -209,9 +209,7 @@ class Worker:
 
 def main() -> None:
     """Runs the process; its first line of input holds the settings."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to the whole group: the front decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the front decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="engine: %(message)s")

@@ -70,6 +70,8 @@ def test_three_turns_stream_the_lens_shows_and_a_reload_keeps_them(
         expect(page.locator("#send")).to_be_visible()
         expect(page.locator("#spoken")).to_have_text(f"Reply: you said {text}")
     assert bubbles(page) == ["you said one", "you said two words", "you said three more words here"]
+    # the sum of the four stages, not the 14 ms that it took with the lens
+    expect(page.locator(".figures").last).to_contain_text("13 ms")
     expect(page.locator(".figures").last).to_contain_text("words/s · from 8 of 60")
     assert engine.jobs[-1].turns == ("two words", "you said two words", "three more words here")
 
@@ -173,6 +175,31 @@ def test_refusals_are_told_and_the_keyboard_is_enough(page: Page, engine: FakeEn
     )
     assert not unnamed
     engine.capacity = 10
+
+
+def test_a_lost_server_is_told_waited_for_and_asked_again(page: Page, engine: FakeEngine) -> None:
+    say(page, "first")
+    expect(page.locator(".bubble").last).to_have_text("you said first")
+    page.context.set_offline(True)
+    say(page, "second")
+    expect(page.locator(".bubble.failed")).to_have_text("the server cannot be reached")
+    expect(page.locator("#model")).to_have_text("no connection")
+    assert page.locator(".turn").last.get_by_role("button", name="Copy").count() == 0
+    page.context.set_offline(False)
+    expect(page.locator("#model")).to_contain_text("echo")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".bubble").last).to_have_text("you said second")
+    assert engine.jobs[-1].search["kind"] == "greedy", "the same, not another"
+
+
+def test_a_reply_is_copied_where_the_page_is_not_secure(page: Page) -> None:
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    say(page, "to be kept")
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#status")).to_have_text("copied")
+    page.locator("#message").focus()
+    page.keyboard.press("Control+V")
+    expect(page.locator("#message")).to_have_value("you said to be kept")
 
 
 @pytest.mark.parametrize("width", [360, 390, 768])

@@ -1,5 +1,6 @@
 // The conversation.
 import { models, stream } from "./api.js";
+import { copy, save } from "./copy.js";
 import { element, lens } from "./lens.js";
 import { choosesWords, compareLabel, fullSearch, kind, search, settings, setUp, wireDrawer } from "./settings.js";
 import { loadChat, saveChat } from "./store.js";
@@ -11,6 +12,7 @@ const [log, form, message, send, stop, status, scroller, welcome, spoken] =
 const chat = loadChat();
 const wide = matchMedia("(min-width: 901px)"); // the last lens is open where there is room
 let running = null; // the AbortController of the reply at work
+let connecting = null; // the promise of a server that is waited for
 
 const say = (text) => { status.textContent = text; };
 const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 120;
@@ -22,14 +24,16 @@ function seconds(value) {
   return value < 0.0095 ? `${(1000 * value).toFixed(1)} ms` : value < 1 ? `${Math.round(1000 * value)} ms` : `${value.toFixed(2)} s`;
 }
 
-// Returns time, speed and |T| of V of a reply; the stages are in its title.
+// Returns time, speed and |T| of V of a reply; the stages are in its title. The time is the engine's own, as on
+// the speed page: what the lens asks besides (which word brought each one in) is no part of answering.
 function figures(side) {
   const box = element("span", "figures");
   if (!side?.seconds) return box;
-  const { total, queue, ...stages } = side.seconds, work = total - queue, words = side.tokens.length;
+  const { total, ...stages } = side.seconds, words = side.tokens.length;
+  const work = stages.encode + stages.predict + stages.select + stages.search;
   box.textContent = `${seconds(work)} · ${words} word${words === 1 ? "" : "s"} · ${Math.round(words / Math.max(work, 1e-3))} words/s`;
-  if (side.allowed) box.textContent += ` · from ${number(side.allowed.size)} of ${number(side.allowed.total)}`;
-  box.title = Object.entries({ queue, ...stages }).map(([stage, value]) => `${stage} ${seconds(value)}`).join(", ");
+  if (side.allowed && !side.label) box.textContent += ` · from ${number(side.allowed.size)} of ${number(side.allowed.total)}`;
+  box.title = Object.entries({ ...stages, "in all, with queue and lens": total }).map(([stage, value]) => `${stage} ${seconds(value)}`).join(", ");
   return box;
 }
 
@@ -68,12 +72,15 @@ function actions(turn, index) {
   const box = element("div", "acts");
   box.append(figures(turn));
   if (turn.state === "running") return box;
-  box.append(button("Copy", "Copy the reply", async () => {
-    await navigator.clipboard.writeText(turn.text);
-    say("copied");
-  }));
+  if (turn.text) {
+    box.append(button("Copy", "Copy the reply", async () => {
+      say((await copy(turn.text)) ? "copied" : "this browser does not let the page copy: select the text");
+    }));
+  }
   if (index === chat.turns.length - 1) {
-    box.append(button("Another", "Another reply to the same message, drawn by chance", () => answer(turn, { sampled: true })));
+    box.append(turn.state === "done"
+      ? button("Another", "Another reply to the same message, drawn by chance", () => answer(turn, { sampled: true }))
+      : button("Try again", "Ask the same once more", () => answer(turn)));
   }
   return box;
 }
@@ -155,6 +162,7 @@ async function run(side, body, signal, onWords, redraw) {
   } catch (error) {
     if (error.name === "AbortError") side.state = "stopped";
     else Object.assign(side, { state: "failed", error: error.status === undefined ? "the server cannot be reached" : error.message });
+    if (side.state === "failed" && !error.status) reconnect();
     redraw();
   }
 }
@@ -222,12 +230,9 @@ function fit() {
   send.disabled = !message.value.trim();
 }
 
-function save(name, type, text) {
-  const link = element("a"), address = URL.createObjectURL(new Blob([text], { type }));
-  link.href = address;
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(address), 1000);
+// Watches for a server that was lost until it is back; the chip in the bar tells.
+function reconnect() {
+  connecting ??= connect().finally(() => { connecting = null; });
 }
 
 async function connect() {
@@ -253,7 +258,7 @@ message.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); submit(message.value); }
 });
 stop.addEventListener("click", () => running?.abort());
-document.addEventListener("keydown", (event) => { if (event.key === "Escape" && running) running.abort(); });
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) running.abort(); });
 document.getElementById("new").addEventListener("click", () => {
   running?.abort();
   chat.turns = [];

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -36,7 +37,12 @@ class Served:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         environment.pop("DVS2S_API_KEY", None)
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that a test can press Ctrl-C
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -53,6 +59,10 @@ class Served:
             self.process.kill()
         self.process.wait(10)
         self._reader.join(10)
+
+    def press_ctrl_c(self) -> None:
+        """Interrupts all of the foreground, as a terminal does."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def wait_for(self, pattern: str, seconds: float = 120) -> str:
         """Returns the first group of the pattern in what it prints."""
