@@ -20,6 +20,7 @@ _TYPES = {
     503: "unavailable_error",
     504: "timeout_error",
 }
+_NOWHERE = "there is nothing at this address: /docs and /openapi.json list what there is"
 
 
 class ApiError(Exception):
@@ -89,11 +90,14 @@ def add_handlers(app: FastAPI) -> None:
 
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        return error_response(*_explained(error))
+        kind = request.headers.get("content-type", "")
+        message, param = _explained(error, is_json="json" in kind.lower())
+        return error_response(message, 400, param=param)
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return error_response(str(error.detail), error.status_code, headers=error.headers)
+        message = _NOWHERE if error.status_code == 404 else str(error.detail)
+        return error_response(message, error.status_code, headers=error.headers)
 
     async def broken(request: Request, error: Exception) -> Response:
         return error_response("something broke in the server; its log says what", 500)
@@ -105,13 +109,20 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, broken)
 
 
-def _explained(error: RequestValidationError) -> tuple[str, int]:
-    """Returns the first thing that is wrong, without the value: it may be anything."""
+def _explained(error: RequestValidationError, *, is_json: bool) -> tuple[str, str | None]:
+    """Returns the first thing that is wrong, without the value: it may be anything; and where.
+
+    Args:
+        error: what was found.
+        is_json: whether the body was declared to be JSON; otherwise it has not been parsed.
+    """
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return "the body is not JSON", 400
+        return "the body is not JSON", None
+    if not is_json and tuple(first["loc"]) == ("body",):
+        return "the body must be JSON, sent with the header Content-Type: application/json", None
     place = ".".join(str(part) for part in first["loc"] if part != "body")[:100]
     place = place.encode("ascii", "replace").decode("ascii")
     count = len(error.errors()) - 1
     more = f" (and {count} more)" if count else ""
-    return f"{place or 'the body'}: {first['msg']}{more}", 400
+    return f"{place or 'the body'}: {first['msg']}{more}", place or None

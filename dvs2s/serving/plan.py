@@ -136,6 +136,16 @@ class Planner:
             given["max_length"] = most
             given["min_length"] = min(base["min_length"], most)
         if request.n is not None:
+            if request.n > self._options.max_replies:
+                raise ApiError(
+                    f"n may be at most {self._options.max_replies} on this server", param="n"
+                )
+            if request.n > 1 and given.get("kind", info.search["kind"]) == "greedy":
+                raise ApiError(
+                    "n must be 1 for greedy search, which has one reply: give a temperature above "
+                    "0, or search.kind=beam without one",
+                    param="n",
+                )
             given["num_best"] = request.n
         return given
 
@@ -159,7 +169,8 @@ class Planner:
         try:
             config = SearchConfig(**merged)
         except ConfigError as error:
-            raise ApiError(str(error), param=str(error).split()[0]) from None
+            name = str(error).split()[0].removeprefix("search.")
+            raise ApiError(str(error), param=f"search.{name}") from None
         _check_words(config, info)
         return dict(vars(config))  # all of its values are plain
 
@@ -245,7 +256,14 @@ def _check_words(config: SearchConfig, info: ModelInfo) -> None:
     asked = (config.coverage_alpha, config.coverage_of, config.message_words)
     if config.vocabulary == "conformal" and asked not in [tuple(g) for g in info.guarantees]:
         there = ", ".join(sorted({f"{alpha:g}" for alpha, _, _ in info.guarantees}))
+        if not there:
+            raise ApiError(
+                f"{info.name} is not calibrated (python -m dvs2s.cli.calibrate does that): use "
+                f"search.vocabulary=size or threshold",
+                param="search.vocabulary",
+            )
         raise ApiError(
-            f"{info.name} is calibrated for search.coverage_alpha of {there or 'nothing'}",
+            f"{info.name} is calibrated for search.coverage_alpha of {there}, and for what "
+            f"coverage_of and message_words were then",
             param="search.coverage_alpha",
         )

@@ -169,6 +169,34 @@ def test_bad_input_gets_a_clear_no_and_the_next_request_is_served(
     assert 'status="5' not in text
 
 
+@pytest.mark.parametrize(
+    ("path", "given", "param", "said"),
+    [
+        ("chat/completions", {"temperature": 3}, "temperature", "less than or equal to 2"),
+        ("chat/completions", {"search": {"sizes": 9}}, "search.sizes", "not permitted"),
+        ("chat/completions", {"n": 21}, "n", "at most 20"),
+        ("chat/completions", {"n": 2, "temperature": 0}, "n", "temperature above 0"),
+        ("reply", {"search": {"vocabulary": "conformal"}}, "search.vocabulary", "not calibrated"),
+        ("completions", {}, None, "/docs"),
+    ],
+)
+def test_a_refusal_names_the_field_that_was_sent(
+    serve: Serve, path: str, given: dict[str, Any], param: str | None, said: str
+) -> None:
+    says = (
+        {"message": "hi"} if path == "reply" else {"messages": [{"role": "user", "content": "hi"}]}
+    )
+    answer = httpx.post(f"{serve()}/v1/{path}", json={**says, **given})
+    error = answer.json()["error"]
+    assert (answer.status_code // 100, error["param"]) == (4, param) and said in error["message"]
+
+
+def test_a_body_without_its_type_is_told_which_header_is_missing(serve: Serve) -> None:
+    answer = httpx.post(f"{serve()}/v1/reply", data={"message": "hi"})  # as curl -d sends it
+    assert answer.status_code == 400
+    assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
 def test_bodies_have_a_limit_whatever_they_declare(serve: Serve, engine: FakeEngine) -> None:
     address = serve(max_body=2000)
     assert post(address, b"x" * 1_000_000).status_code == 413

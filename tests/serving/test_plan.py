@@ -47,8 +47,8 @@ def test_openais_settings_become_ours(fields: dict[str, Any], expected: dict[str
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"n": 2}, "num_best"),
-        ({"n": 21, "temperature": 1}, "search.num_best"),
+        ({"n": 2}, "n must be 1"),
+        ({"n": 21, "temperature": 1}, "n may be"),
         ({"model": "gpt"}, "model"),
         ({"presence_penalty": 1}, "presence_penalty"),
         ({"tools": [{"type": "function"}]}, "tools"),
