@@ -363,13 +363,29 @@ def test_an_option_like_no_other_is_refused(argument: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("objective=dvs2", "no objective=dvs2: did you mean 'dvs2s'\\? \\(there are closed_form"),
+        ("objective=s2sa,dvs2", "no objective=dvs2: did you mean 'dvs2s'\\?"),
+        ("model=huge", "no model=huge \\(there are middle, paper, small\\)"),
+        ("trainer.seed=one", "trainer.seed=one: Value 'one' .* could not be converted to Integer"),
+        ("trainer.seed = 1", "cannot read 'trainer.seed = 1': write option=value without spaces"),
+        ("data.train=[a=b]", r"cannot read 'data.train=\[a=b\]': .* quotes"),
+    ],
+)
+def test_a_wrong_choice_or_value_is_explained(argument: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        suggest("train", [argument])
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         [],
         ["-m", "trainer.seed=1,2", "objective=s2sa,dvs2s", "optim.lr=range(1,3)"],
         ["objective=s2sa", "search.vocabulary=full", "hydra.run.dir=x", "--cfg", "job"],
         ["data.train=[a.tsv,b.tsv]", "+objective.budget=40", "~experiment"],
-        ["experiment=nosuch"],  # Hydra refuses it and lists those that exist
+        ["-c", "job", "--info", "searchpath", "~sweep", "sweep=null", "hydra/launcher=joblib"],
     ],
 )
 def test_right_names_pass(arguments: list[str]) -> None:

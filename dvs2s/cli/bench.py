@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, get_args
 
@@ -42,14 +43,15 @@ _ROUNDS = 15  # of the benchmarks whose presets name none
 def main(config: BenchConfig) -> None:
     """Runs a benchmark, prints its table and writes its figures."""
     measures = {"decode": _decode, "estimators": _estimators, "precision": _precision}
-    text, figures = measures.get(config.bench, _operators)(config)
-    print(text, flush=True)
-    if config.out:
-        with open_output("out", config.out) as file:
-            json.dump({"bench": config.bench, "preset": config.preset} | figures, file, indent=1)
-            file.write("\n")
-        if config.bench == "ops":
-            _picture(figures, Path(config.out).with_suffix(".png"))
+    with ExitStack() as files:  # opened first: a bad name must not cost an hour's figures
+        out = config.out and files.enter_context(open_output("out", config.out))
+        text, figures = measures.get(config.bench, _operators)(config)
+        print(text, flush=True)
+        if out:
+            json.dump({"bench": config.bench, "preset": config.preset} | figures, out, indent=1)
+            out.write("\n")
+    if config.out and config.bench == "ops":
+        _picture(figures, Path(config.out).with_suffix(".png"))
 
 
 def _decode(config: BenchConfig) -> tuple[str, dict[str, Any]]:

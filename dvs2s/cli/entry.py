@@ -11,7 +11,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,6 +26,9 @@ Schema = TypeVar("Schema")
 
 RESUME_ME = 75
 """Exit code of a run that was interrupted, saved its state and can be started again."""
+
+_FLAGS_WITH_VALUES = {"--cfg", "-c", "--package", "-p", "--info", "-i", "--shell-completion", "-sc"}
+_FLAGS_WITH_VALUES |= {"--config-name", "-cn", "--config-path", "-cp", "--config-dir", "-cd"}
 
 
 def run(config_name: str, schema: type[Schema], function: Callable[[Schema], Any]) -> None:
@@ -49,7 +52,9 @@ def run(config_name: str, schema: type[Schema], function: Callable[[Schema], Any
     try:
         suggest(config_name, sys.argv[1:])
         if _asks_for_help(sys.argv[1:]):
-            sys.argv += _introduction(config_name, function)
+            about = sys.modules[function.__module__].__doc__ or ""
+            print(help_text(config_name, sys.argv[1:], about))
+            sys.exit(0)
         if is_sweep(sys.argv[1:]):
             sys.exit(_sweep(config_name, task))
         _hydra(config_name, _explained(task))
@@ -65,13 +70,6 @@ def run(config_name: str, schema: type[Schema], function: Callable[[Schema], Any
 
 def _asks_for_help(arguments: list[str]) -> bool:
     return bool({"--help", "-h"} & set(arguments))
-
-
-def _introduction(config_name: str, function: Callable[..., Any]) -> list[str]:
-    """Returns overrides by which Hydra's help begins with what the command does, by its module."""
-    about = (sys.modules[function.__module__].__doc__ or config_name).strip().splitlines()[0]
-    quoted = about.replace("``", "").replace("\\", "\\\\").replace("'", "\\'")
-    return [f"hydra.help.app_name={config_name}", f"hydra.help.header='{quoted}'"]
 
 
 def _hydra(config_name: str, task: Callable[[DictConfig], Any]) -> None:
@@ -117,38 +115,134 @@ def as_schema(composed: DictConfig, schema: type[Schema]) -> Schema:
 
 
 def suggest(config_name: str, arguments: list[str]) -> None:
-    """Checks the names of the options before Hydra does, to name the nearest right one.
+    """Checks options, choices and types before Hydra does, to say in a line what would be right.
 
     Args:
         config_name: the primary file.
         arguments: the command line without the program.
 
     Raises:
-        ConfigError: an option that does not exist.
+        ConfigError: an option or a choice that does not exist, or a value of another type.
     """
-    overrides = _parse([a for a in arguments if not a.startswith("-") and "=" in a])
+    overrides = _parse(_options(arguments))
     plain = [o for o in overrides if not o.is_delete()]
     with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
         groups = loader.list_groups("")
         choices = [o for o in plain if o.key_or_group.split("@")[0].strip("/") in groups]
-        single = [o.input_line or "" for o in choices if not o.is_sweep_override()]
-        try:
-            composed = hydra.compose(config_name, overrides=single)
-        except (HydraException, OmegaConfBaseException):
-            return  # a choice that does not exist: Hydra lists those that do
-    keys = set(_keys(composed)) | set(groups)
-    for override in plain:
-        key = override.key_or_group.split("@")[0].strip("/")
-        if key not in keys and not key.startswith("hydra"):
-            raise ConfigError(f"there is no option {key!r}{_nearest(key, sorted(keys))}")
+        for choice in choices:
+            group = choice.key_or_group.split("@")[0].strip("/")
+            _check_choice(choice, loader.get_group_options(group))
+        chosen = [o for o in choices if not o.is_sweep_override() and o.value() is not None]
+        single = [o.input_line or "" for o in chosen]
+        composed = _compose(config_name, single)
+        if composed is None:
+            return
+        keys = set(_keys(composed)) | set(groups)
+        for override in plain:
+            key = override.key_or_group.split("@")[0].strip("/")
+            if key not in keys and not key.startswith("hydra"):
+                raise ConfigError(f"there is no option {key!r}{_nearest(key, sorted(keys))}")
+        values = [o for o in plain if o not in choices and not o.is_sweep_override()]
+        own = [o.input_line or "" for o in values if not o.key_or_group.startswith("hydra")]
+        _compose(config_name, single + own)
+
+
+def help_text(config_name: str, arguments: list[str], about: str) -> str:
+    """Returns what a command does, its groups with their choices, and its options as composed.
+
+    Args:
+        config_name: the primary file.
+        arguments: the command line without the program; groups chosen there show in the options.
+        about: what the command does, and how it is called.
+    """
+    chosen = [o for o in _options(arguments) if not o.startswith("hydra")]
+    with hydra.initialize_config_dir(str(config_folder()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        composed = hydra.compose(config_name, overrides=chosen, return_hydra_config=True)
+        choices = composed.hydra.runtime.choices
+        groups = {
+            group: ", ".join(loader.get_group_options(group))
+            for group in choices
+            if not group.startswith("hydra/") and f"{choices[group]}" != "no_output"
+        }
+        options = OmegaConf.to_yaml(hydra.compose(config_name, overrides=chosen))
+    lines = [about.strip(), ""]
+    lines += ["Options are group=choice and option=value, such as those below. Groups:"] * bool(
+        groups
+    )
+    lines += [f"  {group}: {names}" for group, names in groups.items()]
+    lines += ["", "Options, with the values that they have now:", "", options]
+    lines += [
+        "What each means: docs/data.md, section Options, and the command's own page in docs/."
+    ]
+    return "\n".join(
+        [*lines, "--cfg job prints the options alone, --hydra-help Hydra's own flags."]
+    )
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig | None:
+    """Returns the composed options; None where Hydra itself has to say what is wrong.
+
+    Raises:
+        ConfigError: a value is of another type than its option.
+    """
+    try:
+        return hydra.compose(config_name, overrides=overrides)
+    except HydraException as error:
+        if isinstance(error.__cause__, OmegaConfBaseException):
+            what = str(error).splitlines()[0].removeprefix("Error merging override ")
+            why = str(error.__cause__).splitlines()[0]
+            raise ConfigError(f"{what}: {why}") from None
+        return None
+    except OmegaConfBaseException:
+        return None
+
+
+def _check_choice(choice: Override, known: list[str]) -> None:
+    """Refuses a choice that its group does not have."""
+    if choice.is_sweep_override():
+        swept = choice.value()
+        values: list[Any] = list(swept.list) if isinstance(swept, ChoiceSweep) else []
+    else:
+        values = [choice.value()]
+    for value in values:
+        name = value.text if isinstance(value, QuotedString) else value
+        if isinstance(name, str) and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean {close[0]!r}?" if close else ""
+            group = choice.key_or_group
+            raise ConfigError(f"there is no {group}={name}{hint} (there are {', '.join(known)})")
+
+
+def _options(arguments: list[str]) -> list[str]:
+    """Returns the arguments that set an option: not Hydra's flags and what belongs to them.
+
+    Raises:
+        ConfigError: an argument that is neither.
+    """
+    found = []
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("-") or before in _FLAGS_WITH_VALUES:
+            continue
+        if "=" not in argument and not argument.startswith("~"):
+            raise ConfigError(f"{argument!r} sets nothing: write {argument}=VALUE")
+        found.append(argument)
+    return found
 
 
 def _parse(arguments: list[str]) -> list[Override]:
-    try:
-        return OverridesParser.create().parse_overrides(arguments)
-    except HydraException as error:
-        raise ConfigError(str(error)) from error
+    parser, found = OverridesParser.create(), []
+    for argument in arguments:
+        try:
+            found += parser.parse_overrides([argument])
+        except HydraException as error:
+            raise ConfigError(
+                f"cannot read {argument!r}: write option=value without spaces around '='; text "
+                f"with '=', commas or brackets in quotes, \"option='text'\" or "
+                f"\"option=['a=1','b=2']\""
+            ) from error
+    return found
 
 
 def _keys(node: Any, prefix: str = "") -> list[str]:

@@ -1,9 +1,46 @@
 """The lens as a heat map: message words down, admitted words across."""
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dvs2s.errors import Dvs2sError
 from dvs2s.lens import Lens
+
+logger = logging.getLogger("dvs2s")
+
+_CHINESE = (
+    *("Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN"),
+    *("WenQuanYi Micro Hei", "WenQuanYi Zen Hei", "Droid Sans Fallback", "Microsoft YaHei"),
+    *("SimHei", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS"),
+)
+
+
+@contextmanager
+def _fonts(path: Path) -> Iterator[None]:
+    """Draws Chinese words in a font of this machine that has them; says so where there is none."""
+    import matplotlib.pyplot as plt
+    from matplotlib import font_manager
+
+    here = {font.name for font in font_manager.fontManager.ttflist}
+    family = ["DejaVu Sans", *(name for name in _CHINESE if name in here)]
+    with plt.rc_context({"font.family": family}), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    missing = [w for w in caught if "missing from font" in str(w.message)]
+    for other in caught:
+        if other not in missing:
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    if missing:
+        logger.warning(
+            "%s: no font of this machine has %d of its characters, which are boxes: install one "
+            "(Noto Sans CJK for Chinese), or write out=lens.json",
+            path,
+            len({str(w.message) for w in missing}),
+        )
 
 
 def draw(lens: Lens, path: Path) -> None:
@@ -32,6 +69,16 @@ def draw(lens: Lens, path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
+    with _fonts(path):
+        figure = _figure(lens)
+        figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _figure(lens: Lens) -> Any:
+    """Returns matplotlib's figure of a lens."""
+    import matplotlib.pyplot as plt
+
     columns, rows = len(lens.words), len(lens.message_words)
     drops = [[word.drops[row] for word in lens.words] for row in range(rows)]
     strongest = max(1e-3, max(abs(value) for row in drops for value in row))
@@ -51,5 +98,4 @@ def draw(lens: Lens, path: Path) -> None:
     axis.set_ylabel("erased word")
     axis.set_title(f"{lens.size:,} of {lens.total:,} words admitted", fontsize="medium")
     figure.colorbar(image, ax=axis, label="nats taken from the logit of β", shrink=0.9)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure

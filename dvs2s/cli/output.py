@@ -1,5 +1,6 @@
 """Files that a command writes: complete, or not there."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from typing import TextIO
 
 from dvs2s.errors import DataError
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG)
+
 
 @contextmanager
 def open_output(option: str, name: str) -> Iterator[TextIO]:
@@ -16,7 +19,8 @@ def open_output(option: str, name: str) -> Iterator[TextIO]:
 
     Args:
         option: what the file is called on the command line, for the error.
-        name: a path, or ``-`` for standard output. Missing folders are made.
+        name: a path, or ``-`` for standard output. Missing folders are made. A device or a pipe
+            is written to as it is, never replaced.
 
     Raises:
         DataError: it cannot be written.
@@ -27,7 +31,8 @@ def open_output(option: str, name: str) -> Iterator[TextIO]:
         return
     if Path(name).is_dir():
         raise DataError(f"cannot write {option}={name}: it is a folder")
-    partial = Path(f"{name}.part")
+    is_special = Path(name).exists() and not Path(name).is_file()
+    partial = Path(name if is_special else f"{name}.part")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
         file = open(partial, "w", encoding="utf-8")
@@ -36,7 +41,12 @@ def open_output(option: str, name: str) -> Iterator[TextIO]:
     try:
         with file:
             yield file
-        os.replace(partial, name)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+        if not is_special:
+            os.replace(partial, name)
+    except BaseException as error:
+        if not is_special:
+            partial.unlink(missing_ok=True)
+        failed = error.__context__ if isinstance(error.__context__, OSError) else error
+        if isinstance(failed, OSError) and failed.errno in _DISK:
+            raise DataError(f"cannot write {option}={name}: {failed.strerror}") from error
         raise

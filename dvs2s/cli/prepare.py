@@ -29,7 +29,9 @@ def describe(data: PreparedData, folder: str) -> str:
         f"words; they cover {vocabulary.coverage:.2%} of the training tokens",
     ]
     for split in data.splits:
-        lines.append(f"  {split:10} {len(data.split(split)):,} pairs")
+        left_out = data.manifest.splits[split].left_out()
+        why = f"; left out: {left_out}" if left_out else ""
+        lines.append(f"  {split:10} {len(data.split(split)):,} pairs{why}")
     return "\n".join(lines)
 
 

@@ -47,7 +47,7 @@ class MalformedLog:
             f"{self.count} of {self.read} lines are malformed, more than the allowed share of "
             f"{max_share:g} ({kinds}). The first ones:\n"
             + "\n".join(f"  {line}" for line in self.first)
-            + "\nCheck the format, or raise max_malformed_share"
+            + "\nCheck the format, or raise data.max_malformed_share"
         )
 
 

@@ -56,6 +56,19 @@ class SplitCounts:
     malformed: dict[str, int] = field(default_factory=dict)
     first_malformed: list[str] = field(default_factory=list)
 
+    def left_out(self) -> str:
+        """Returns what was left out and why, for people; empty when all lines were used."""
+        malformed = sum(self.malformed.values())
+        kinds = ", ".join(f"{kind} {n:,}" for kind, n in sorted(self.malformed.items()))
+        parts = [
+            f"{malformed:,} malformed ({kinds})" if malformed else "",
+            f"{self.duplicates_dropped:,} held by another split" if self.duplicates_dropped else "",
+            f"{self.without_tokens_dropped:,} with an empty side"
+            if self.without_tokens_dropped
+            else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
 
 @dataclass(frozen=True)
 class Manifest:

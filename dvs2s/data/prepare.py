@@ -1,6 +1,7 @@
 """Prepares a corpus: text files in, a folder of memory-mapped ids and a vocabulary out."""
 
 import errno
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ from dvs2s.data.tokenise import TokeniseChunk, WordCounter, tokenise_split
 from dvs2s.errors import DataError, Dvs2sError
 from dvs2s.text.tokenizer import get_tokenizer
 from dvs2s.text.vocabulary import Vocabulary
+
+logger = logging.getLogger("dvs2s")
 
 VOCABULARY_NAME = "vocabulary.json"
 _TRAIN = "train"
@@ -63,13 +66,23 @@ def prepare(
     get_tokenizer(options.tokenizer)  # says what is missing before the work, loads before the fork
     try:
         with complete_folder(out) as folder:
-            return _prepare(sources, folder, files, options, progress)
+            manifest = _prepare(sources, folder, files, options, progress)
+        _say_left_out(manifest)
+        return manifest
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DataError(
                 f"{out}: the disk is full: about twice the text's size is needed"
             ) from None
         raise
+
+
+def _say_left_out(manifest: Manifest) -> None:
+    for split, counts in manifest.splits.items():
+        if left_out := counts.left_out():
+            logger.warning("%s: left out %s", split, left_out)
+        for line in counts.first_malformed:
+            logger.warning("  %s", line)
 
 
 def is_current(out: Path, sources: Sources, options: PrepareOptions) -> bool:
@@ -195,7 +208,8 @@ def _check_pairs(split: str, counts: SplitCounts) -> None:
     raise DataError(
         f"split {split} has no pair left: {counts.lines_read} lines read, {malformed} malformed, "
         f"{counts.blank_lines} blank, {counts.duplicates_dropped} pairs dropped as duplicates of "
-        f"another split, {counts.without_tokens_dropped} because a side has no token"
+        f"another split (data.drop_train_duplicates=false keeps them), "
+        f"{counts.without_tokens_dropped} because a side has no token"
     )
 
 

@@ -31,7 +31,7 @@ def source_files(path: Path, *, format: str, split: str) -> list[Path]:
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder (split {split}): check the path")
+        raise DataError(f"{path}: no such file or folder (split {split}): {_mend(path, split)}")
     if format == "cornell":
         return cornell.find_files(path)
     if format == "smalltalk":
@@ -41,6 +41,12 @@ def source_files(path: Path, *, format: str, split: str) -> list[Path]:
     if path.is_dir():
         raise DataError(f"{path}: is a folder, format {format} needs a file")
     return [path]
+
+
+def _mend(path: Path, split: str) -> str:
+    """Returns what to do about a missing file: its packed or unpacked twin may be there."""
+    twin = path.with_suffix("") if path.suffix == ".gz" else path.with_name(f"{path.name}.gz")
+    return f"set data.{split}=[{twin.name}]" if twin.is_file() else "check the path"
 
 
 def read_pairs(

@@ -43,6 +43,7 @@ def estimates(
     baseline: str = "",
     num_resamples: int = 1000,
     seed: int = 0,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, Estimate]:
     """Returns the same metric of every system with its interval.
 
@@ -59,6 +60,8 @@ def estimates(
         baseline: name of the system that the others are compared with; empty for none.
         num_resamples: at least 2.
         seed: of the resampling.
+        bounds: least and greatest value that the metric can have; intervals end there, which
+            deviations added to a value near its bound do not know of.
 
     Raises:
         ValueError: a system without a measure, an unknown baseline, or a number out of range.
@@ -80,7 +83,7 @@ def estimates(
     found = {}
     for name, values in points.items():
         value = float(values.mean())
-        low, high = np.quantile(value + spread[name], [0.025, 0.975])
+        low, high = np.clip(np.quantile(value + spread[name], [0.025, 0.975]), *bounds)
         difference = p_value = None
         if baseline and name != baseline:
             difference = value - float(points[baseline].mean())

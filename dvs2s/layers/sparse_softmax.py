@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from dvs2s import ops
 from dvs2s.dynamic_vocab import DynamicVocab
 
+_Operands = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
 
 class SparseSoftmax(nn.Module):
     """The last layer of a decoder, over a vocabulary of each input's own.
@@ -54,7 +56,7 @@ class SparseSoftmax(nn.Module):
         Raises:
             ValueError: shapes that do not fit, or words that the layer lacks.
         """
-        return ops.sparse_log_softmax(hidden, self.weight, self.bias, vocab.ids, vocab.lengths)
+        return ops.sparse_log_softmax(*self._operands(hidden, vocab))
 
     def losses(self, hidden: Tensor, vocab: DynamicVocab, words: Tensor) -> Tensor:
         """Returns ``-log p(word)`` (B, R), nats; the logits are not kept for the backward pass.
@@ -65,17 +67,18 @@ class SparseSoftmax(nn.Module):
             words: (B, R) int64 words in 0..V-1; negative ones are ignored, with a loss of 0.
 
         Raises:
-            ValueError: a word that is not in its input's vocabulary: p would be 0.
+            ValueError: a word that is not in its input's vocabulary: p would be 0. (A compiler
+                cannot read the words: there such a word is ignored.)
         """
         slots = vocab.slots(words)
-        if bool(((slots < 0) & (words >= 0)).any()):
-            row = int(((slots < 0) & (words >= 0)).any(1).nonzero()[0, 0])
+        outside = (slots < 0) & (words >= 0)
+        if not torch.compiler.is_compiling() and bool(outside.any()):
+            row = int(outside.any(1).nonzero()[0, 0])
             raise ValueError(
                 f"words of input {row} are not all in its vocabulary: keep the target words in, "
                 f"or pass -1 for the rows to leave out"
             )
-        operands = (hidden, self.weight, self.bias, vocab.ids, vocab.lengths)
-        return ops.sparse_cross_entropy(*operands, slots)[0]
+        return ops.sparse_cross_entropy(*self._operands(hidden, vocab), slots)[0]
 
     @torch.no_grad()
     def best(self, hidden: Tensor, vocab: DynamicVocab, k: int) -> tuple[Tensor, Tensor]:
@@ -86,6 +89,15 @@ class SparseSoftmax(nn.Module):
             vocab: the words of each input.
             k: 1..K.
         """
-        operands = (hidden, self.weight, self.bias, vocab.ids, vocab.lengths)
-        scores, slots = ops.sparse_topk(*operands, k)
+        scores, slots = ops.sparse_topk(*self._operands(hidden, vocab), k)
         return scores, vocab.words(slots)
+
+    def _operands(self, hidden: Tensor, vocab: DynamicVocab) -> _Operands:
+        """Returns what the operators take; under autocast hidden states in the weight's type.
+
+        Autocast hands over states of its own type. Casting them costs B·R·H; casting the weight, as
+        ``nn.Linear`` does there, V·H for the sake of a few rows.
+        """
+        if hidden.is_floating_point() and torch.is_autocast_enabled(hidden.device.type):
+            hidden = hidden.to(self.weight.dtype)
+        return hidden, self.weight, self.bias, vocab.ids, vocab.lengths

@@ -33,7 +33,8 @@ def sparse_log_softmax(
         lengths: (B,) int32 or int64 in 1..K, the number of slots in use.
         scales: (V,) float32, of int8 rows: row v is ``scales[v] * weight[v]``.
         route: how a fast kernel walks; the result is the same (``planner.py``).
-        validate: check ids and lengths; on a GPU this waits for the device. Off in loops that
+        validate: check ids and lengths; on a GPU this waits for the device. Not done under
+            ``torch.compile`` and ``torch.export``, which cannot read them. Off in loops that
             have checked them: a kernel then still refuses an id outside of 0..V-1 on the CPU.
 
     Returns:
@@ -86,7 +87,7 @@ def sparse_cross_entropy(
             f"targets must be (B, R) = {tuple(hidden.shape[:2])} int64 slots, got "
             f"{tuple(targets.shape)} {targets.dtype}"
         )
-    if validate and bool((targets >= lengths[:, None]).any()):
+    if reads_values(validate) and bool((targets >= lengths[:, None]).any()):
         raise ValueError(
             "targets must be slots below the length of their vocabulary: look words up with "
             "DynamicVocab.slots, and pass -1 for a row to leave out"
@@ -189,6 +190,15 @@ def compact(membership: Tensor) -> tuple[Tensor, Tensor]:
     return ids, lengths
 
 
+def reads_values(validate: bool) -> bool:
+    """Returns whether a check may read what is in tensors: not while a compiler traces the call.
+
+    Args:
+        validate: whether the caller asks for the check.
+    """
+    return validate and not torch.compiler.is_compiling()
+
+
 def check_operands(
     hidden: Tensor,
     weight: Tensor,
@@ -230,7 +240,7 @@ def check_operands(
     for name, tensor in (("ids", ids), ("lengths", lengths)):
         if tensor.dtype not in (torch.int32, torch.int64):
             raise ValueError(f"{name} must be int32 or int64, got {tensor.dtype}: convert it")
-    if validate:
+    if reads_values(validate):
         check_vocabulary(ids, lengths, weight.shape[0])
 
 

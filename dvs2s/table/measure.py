@@ -114,6 +114,23 @@ def measure_rows(
     found = {}
     for metric in next(iter(measures.values()))[0]:
         systems = {name: [seed[metric] for seed in seeds] for name, seeds in measures.items()}
-        found[metric] = estimates(systems, wanted, baseline=baseline, num_resamples=num_resamples)
+        found[metric] = estimates(
+            systems,
+            wanted,
+            baseline=baseline,
+            num_resamples=num_resamples,
+            bounds=_bounds(metric),
+        )
         advance(1)
     return found
+
+
+def _bounds(metric: str) -> tuple[float, float]:
+    """Returns the least and the greatest value that a metric of ``measures`` can have."""
+    if metric.startswith("BLEU"):
+        return 0.0, 100.0
+    if metric in ("Average", "Extrema"):
+        return -1.0, 1.0
+    if metric.startswith("entropy") or metric == "length":
+        return 0.0, np.inf
+    return 0.0, 1.0

@@ -10,7 +10,8 @@ from dvs2s.table.result import Result
 SHOWN = ("BLEU-2", "Average", "distinct-2", "generic share")
 STUDIED = (*SHOWN, "T token recall", "ms a reply")
 _LESS_IS_BETTER = ("generic share", "ms a reply")
-_MARKERS = "osD^vP*X<>"
+_MARKERS = "osD^vP*X<>h"  # 11 beside matplotlib's 10 colours: 110 rows before two look alike
+_NEAR = 0.014  # of an axis: rows nearer than that are drawn side by side
 _NARROW = 0.3  # of the largest value: a smaller spread is drawn as dots on an axis of its own
 _WIDE = 8  # greatest by least value along a curve: more asks for a logarithmic axis
 
@@ -69,17 +70,38 @@ def _against(result: Result, x: str, path: Path) -> None:
     figure, axes = _panels(result, len(SHOWN), 3.2)
     places = {row: result.value(row, x) for row in result.rows}
     there = {row: place for row, place in places.items() if place is not None}
+    drawn = _side_by_side(there)
     for axis, metric in zip(axes, SHOWN, strict=False):
-        for number, (row, place) in enumerate(there.items()):
+        for number, (row, place) in enumerate(drawn.items()):
             value, ends = result.estimates[metric][row].value, _ends(result, metric, row)
-            marker = _MARKERS[number % len(_MARKERS)]
-            axis.errorbar(place, value, yerr=ends, fmt=marker, capsize=3, label=row)
-        axis.set_xlim(0, 1.08 * max(there.values(), default=1))
+            style = {"fmt": _MARKERS[number % len(_MARKERS)], "color": f"C{number}"}
+            axis.errorbar(place, value, yerr=ends, capsize=2, markersize=5, label=row, **style)
+        axis.set_xlim(0, 1.08 * max(drawn.values(), default=1))
         axis.set_xlabel(x)
         _titled(axis, metric)
         axis.grid(alpha=0.3)
     _legend(figure, axes[0])
     _save(figure, path)
+
+
+def _side_by_side(places: dict[str, float]) -> dict[str, float]:
+    """Returns where to draw each row: those at one place are moved apart, evenly about it.
+
+    |T| is the same for half of the rows, whose intervals would cover one another.
+    """
+    step = _NEAR * max(places.values(), default=1.0)
+    groups: list[list[str]] = []
+    for row in sorted(places, key=lambda row: places[row]):
+        if groups and places[row] - places[groups[-1][0]] < step:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    moved = dict(places)
+    for group in groups:
+        members = [row for row in places if row in group]
+        for number, row in enumerate(members):
+            moved[row] = places[row] + step * (number - (len(members) - 1) / 2)
+    return moved
 
 
 def _curves(result: Result, path: Path) -> None:

@@ -203,7 +203,8 @@ class Run:
         self._save_now(is_best=False)
         raise DivergenceError(
             f"{state.skipped_in_a_row} updates in a row were skipped, more than "
-            f"max_bad_updates={self.options.max_bad_updates}; saved at update {state.update} "
-            f"with the last good parameters. Last ones: {'; '.join(self._last_skips)}. "
-            "Lower the learning rate or clip_norm, or look at these pairs"
+            f"trainer.max_bad_updates={self.options.max_bad_updates}; saved at update "
+            f"{state.update} with the parameters before them. Last ones: "
+            f"{'; '.join(self._last_skips)}. Start again (another trainer.run) with a lower "
+            "optim.lr or optim.clip_norm, or look at these pairs"
         )

@@ -13,10 +13,11 @@ from dvs2s.bench.timing import Timed, interleave
 from dvs2s.cli import bench
 from dvs2s.cli.configs import BenchConfig
 from dvs2s.engine.engine import why_unavailable
+from dvs2s.errors import DataError
 
 
 def test_a_smoke_run_fills_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "bench.json"
+    out = tmp_path / "new" / "bench.json"
     bench.main(BenchConfig(preset="smoke", threads=1, out=str(out)))
     written = json.loads(out.read_text())
     preset = PRESETS["smoke"]
@@ -33,6 +34,14 @@ def test_a_smoke_run_fills_every_row(tmp_path: Path, capsys: pytest.CaptureFixtu
     first = written["rows"][0]
     assert first["times_faster"] == 1 and first["agreement"] == 1
     assert {"processor", "load_average", "read_gb_per_second"} <= written["machine"].keys()
+
+
+def test_a_bad_out_is_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "run_decoding", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(DataError, match="cannot write out="):
+        bench.main(BenchConfig(preset="smoke", threads=1, out=str(tmp_path)))
 
 
 def test_float32_rows_agree_with_the_plain_search() -> None:

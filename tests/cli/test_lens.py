@@ -1,6 +1,7 @@
 """The lens says what predicting β anew without a word says, for every word and every message."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from conftest import Command
 
+from dvs2s.cli import lens_picture
 from dvs2s.cli.lens import as_typed
 from dvs2s.data.batch import make_batch
 from dvs2s.lens import erasures
@@ -88,3 +90,20 @@ def test_what_the_lens_refuses(bot: Responder) -> None:
         bot.lens("hello", limit=-1)
     with pytest.raises(ValueError, match="message has no turn"):
         bot.lens([])
+
+
+def test_words_that_no_font_has_are_said_in_one_line(
+    bot: Responder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain = bot.lens(MESSAGES[0])
+    chinese = replace(plain, message_words=("\u5496\u5561",) * len(plain.message_words))
+    monkeypatch.setattr(lens_picture, "_CHINESE", ())
+    with caplog.at_level("WARNING", logger="dvs2s"):
+        lens_picture.draw(plain, tmp_path / "plain.png")
+        lens_picture.draw(chinese, tmp_path / "chinese.png")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1 and "no font of this machine has 2 of its characters" in said[0]
+    assert (tmp_path / "chinese.png").stat().st_size > 1000

@@ -19,6 +19,7 @@ from dvs2s.data.corpus import PreparedData
 from dvs2s.data.manifest import Manifest
 from dvs2s.data.options import PrepareOptions
 from dvs2s.data.prepare import is_current, prepare
+from dvs2s.data.readers import source_files
 from dvs2s.data.synthetic import make_task, write_tsv
 from dvs2s.data.tokenise import WordCounter
 from dvs2s.errors import DataError
@@ -193,12 +194,40 @@ def test_missing_empty_and_binary_files_are_named(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("out*"))
 
 
+def test_a_missing_file_whose_packed_twin_is_there_is_answered_with_it(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv.gz").touch()
+    (tmp_path / "valid.tsv").touch()
+    for name, split, twin in (
+        ("train.tsv", "train", "train.tsv.gz"),
+        ("valid.tsv.gz", "valid", "valid.tsv"),
+    ):
+        with pytest.raises(DataError, match=rf"set data\.{split}=\[{twin}\]"):
+            source_files(tmp_path / name, format="tsv", split=split)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train, valid = tmp_path / "train.tsv", tmp_path / "valid.tsv"
+    train.write_bytes(b"a\tb\n" * 3 + b"no tab\n" + b"c\td\n")
+    valid.write_bytes(b"c\td\n")
+    options = replace(OPTIONS, max_malformed_share=0.5)
+    sources = {"train": [train], "valid": [valid]}
+    with caplog.at_level("WARNING", logger="dvs2s"):
+        manifest = prepare(sources, tmp_path / "out", options=options, progress=False)
+    left_out = manifest.splits["train"].left_out()
+    assert left_out == "1 malformed (no tab 1), 1 held by another split"
+    assert manifest.splits["valid"].left_out() == ""
+    assert [r.getMessage() for r in caplog.records] == [
+        f"train: left out {left_out}",
+        f"  {train}:4: no tab: no tab",
+    ]
+
+
 def test_only_a_small_share_may_be_malformed(tmp_path: Path) -> None:
     path = tmp_path / "train.tsv"
     path.write_bytes(b"a\tb\n" * 99 + b"a\xff\tb\n")
     prepare({"train": [path]}, tmp_path / "out", options=OPTIONS, progress=False)
     assert Manifest.load(tmp_path / "out").splits["train"].malformed == {"invalid UTF-8": 1}
-    with pytest.raises(DataError, match="raise max_malformed_share"):
+    with pytest.raises(DataError, match="raise data.max_malformed_share"):
         options = replace(OPTIONS, max_malformed_share=0.009)
         prepare({"train": [path]}, tmp_path / "out", options=options, progress=False)
 

@@ -145,3 +145,12 @@ def test_bad_input_is_refused(arguments, message):
         estimates({"a": [mean_of(np.ones(5))]}, 5, baseline="b")
     with pytest.raises(ValueError, match="order must be 1 to 4, got 5"):
         CorpusBleu([], [], order=5)
+
+
+def test_intervals_end_where_the_metric_ends():
+    # two seeds far apart: mean and deviations together reach beyond 0 and 1
+    seeds = [mean_of(np.array([0.0] * 19 + [1.0])), mean_of(np.ones(20))]
+    free = estimates({"a": seeds}, 20, num_resamples=200)["a"]
+    assert free.high > 1
+    held = estimates({"a": seeds}, 20, num_resamples=200, bounds=(0.0, 1.0))["a"]
+    assert (held.low, held.high, held.value) == (max(free.low, 0.0), 1.0, free.value)

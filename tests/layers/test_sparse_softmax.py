@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from dvs2s import ops
 from dvs2s.dynamic_vocab import DynamicVocab
 from dvs2s.layers.sparse_softmax import SparseSoftmax
 
@@ -61,3 +62,49 @@ def test_the_example_learns_and_says_so() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     shares = [float(line.split(": ")[1].split("%")[0]) for line in done.stdout.splitlines()[-2:]]
     assert shares[0] > 90, done.stdout
+
+
+class _Compiled(nn.Module):
+    """Somebody's decoder: ids and lengths come in as tensors, as an exported graph needs them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+        self.output = SparseSoftmax(8, 50)
+
+    def forward(self, states: Tensor, ids: Tensor, lengths: Tensor, words: Tensor) -> Tensor:
+        vocab = DynamicVocab(ids, lengths, 50)
+        hidden = self.inner(states)
+        _, best = self.output.best(hidden, vocab, 2)
+        losses = self.output.losses(hidden, vocab, words)
+        return self.output(hidden, vocab)[..., 0] + losses + best[..., 0]
+
+
+def _drawn(batch: int) -> tuple[Tensor, ...]:
+    ids, lengths = ops.select(torch.randn(batch, 40), num_fixed=10, size=20)
+    return torch.randn(batch, 3, 8), ids, lengths, torch.randint(0, 10, (batch, 3))
+
+
+def test_the_layer_compiles_whole_and_exports_with_a_free_batch() -> None:
+    torch.manual_seed(0)
+    model = _Compiled().eval()
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    size = torch.export.Dim("size", min=2, max=64)
+    exported = torch.export.export(model, _drawn(2), dynamic_shapes=({0: size},) * 4).module()
+    for batch in (2, 5):
+        given = _drawn(batch)
+        torch.testing.assert_close(compiled(*given), model(*given))
+        torch.testing.assert_close(exported(*given), model(*given))
+
+
+def test_the_layer_takes_what_autocast_hands_it() -> None:
+    torch.manual_seed(0)
+    model, given = _Compiled(), _drawn(2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = model(*given)
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, model(*given), atol=0.05, rtol=0.05)
+    low.sum().backward()
+    assert model.output.weight.grad is not None
+    with pytest.raises(ValueError, match="weight must have hidden's type"):
+        model.output(given[0].bfloat16(), DynamicVocab(given[1], given[2], 50))

@@ -12,6 +12,7 @@ from dvs2s.decoding.mmi import Candidate
 from dvs2s.evaluation.embeddings import WordVectors
 from dvs2s.evaluation.resampling import Estimate
 from dvs2s.table.measure import Yardstick
+from dvs2s.table.plots import SHOWN, check_matplotlib, plots
 from dvs2s.table.render import to_csv, to_markdown
 from dvs2s.table.result import Result
 from dvs2s.table.studies import variants
@@ -151,3 +152,31 @@ def test_chinese_is_measured_in_words_and_in_characters():
     )
     assert not any("characters" in name for name in english.measures([["a"]]))
     assert "BLEU (characters)" not in english.notes([["a"]])
+
+
+def test_no_two_rows_of_a_picture_look_alike_or_cover_each_other(monkeypatch, tmp_path):
+    rows = [f"row {n}" for n in range(14)]
+    estimate = Estimate(0.5, 0.4, 0.6, (0.5,))
+    many = replace(
+        result(),
+        baseline=rows[0],
+        estimates={metric: dict.fromkeys(rows, estimate) for metric in SHOWN},
+        plain={row: {"mean |T|": 40.0 if n % 2 else 73.0} for n, row in enumerate(rows)},
+        times={},
+    )
+    check_matplotlib()
+    import matplotlib.axes
+
+    drawn = []
+    plain = matplotlib.axes.Axes.errorbar
+
+    def errorbar(self, x, y, **style):
+        drawn.append((float(x), style["fmt"], style["color"]))
+        return plain(self, x, y, **style)
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "errorbar", errorbar)
+    plots(many)["size.png"](tmp_path / "size.png")
+    first = drawn[: len(rows)]
+    looks = {(fmt, int(color[1:]) % 10) for _, fmt, color in first}
+    assert len(looks) == len({round(x, 3) for x, _, _ in first}) == len(rows)
+    assert all(abs(x - (40 if n % 2 else 73)) < 5 for n, (x, _, _) in enumerate(first))
