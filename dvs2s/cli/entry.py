@@ -167,7 +167,7 @@ def help_text(config_name: str, arguments: list[str], about: str) -> str:
             if not group.startswith("hydra/") and f"{choices[group]}" != "no_output"
         }
         options = OmegaConf.to_yaml(hydra.compose(config_name, overrides=chosen))
-    lines = [about.strip(), ""]
+    lines = [about.strip().replace("``", ""), ""]
     lines += ["Options are group=choice and option=value, such as those below. Groups:"] * bool(
         groups
     )
