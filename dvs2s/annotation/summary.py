@@ -59,7 +59,8 @@ def to_markdown(summaries: list[RowSummary], labels: Labels) -> str:
         shares = [f"{n / total:.1%}" if total else "–" for n in row.counts]
         kappa = "–" if row.kappa is None else f"{row.kappa:.3f}"
         name = row.name.replace("|", "\\|")
-        cells = [name, *shares, str(total), f"{row.mean:.3f}", kappa, str(row.num_items)]
+        mean = f"{row.mean:.3f}" if total else "–"
+        cells = [name, *shares, str(total), mean, kappa, str(row.num_items)]
         lines.append("| " + " | ".join(cells) + " |")
     who = ", ".join(f"{name} {len(items)}" for name, items in sorted(labels.items()))
     return "\n".join([*lines, "", f"Labels by annotator: {who or 'none'}."]) + "\n"

@@ -34,7 +34,10 @@ class Voice:
     def __init__(self, responder: Responder, config: ReplyConfig) -> None:
         self.responder, self._given = responder, config.search.given()
         self.allow, self.forbid = list(config.allow), list(config.forbid)
-        responder.word_ids([*self.allow, *self.forbid])  # refuses what is no word
+        for option, words in (("allow", self.allow), ("forbid", self.forbid)):
+            unknown = [word for word in words if not responder.word_ids([word])]
+            if unknown:
+                logger.warning("%s: the vocabulary has no %s", option, ", ".join(unknown))
         self.search = responder.search_config(**self._given)
         self._partner, self._weights = None, None
         if config.rerank:

@@ -75,6 +75,8 @@ def _against(result: Result, x: str, path: Path) -> None:
         for number, (row, place) in enumerate(drawn.items()):
             value, ends = result.estimates[metric][row].value, _ends(result, metric, row)
             style = {"fmt": _MARKERS[number % len(_MARKERS)], "color": f"C{number}"}
+            if number >= 10:  # the colours begin again: hollow, to be told apart at a glance
+                style["markerfacecolor"] = "white"
             axis.errorbar(place, value, yerr=ends, capsize=2, markersize=5, label=row, **style)
         axis.set_xlim(0, 1.08 * max(drawn.values(), default=1))
         axis.set_xlabel(x)

@@ -191,3 +191,5 @@ def test_a_summary_counts_by_row():
     assert f"Cy {len(sheet.items) - 1}" in text and "| DVS2S |" in text
     nothing = summarise(sheet, {})
     assert nothing[0].kappa is None and nothing[0].mean == 0
+    # no label is not a mean of 0, which is the worst there is
+    assert "| DVS2S | – | – | – | 0 | – | – |" in to_markdown(nothing, {})

@@ -30,6 +30,9 @@ def test_forbidden_words_stay_out_of_generate_and_chat(
     ran = command("generate", f"checkpoint={bot.source}", lines(tmp_path), f"forbid=[{word}]")
     assert ran.out.splitlines() == [answer.text for answer in expected]
     assert all(word not in answer.replies[0].tokens for answer in expected)
+    assert "the vocabulary has no" not in ran.err
+    unknown = command("generate", f"checkpoint={bot.source}", lines(tmp_path), "allow=[zebra,the]")
+    assert "allow: the vocabulary has no zebra\n" in unknown.err
     text = (
         f"{SAID}\n/new\n/forbid {word.upper()} zebra\n{SAID}\n/new\n/free\n{SAID}\n/forbid a b*\n"
     )
