@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, Protocol, get_args
 
 import torch
@@ -132,7 +133,7 @@ class EngineBackend:
         """Returns a result for every message, and seconds by stage."""
         for name in ("vocabulary", "kind"):
             if getattr(config, name) in (*SHORTLISTS, *UNKNOWN_KINDS):
-                logger.info("decoding with the plain search: %s=%s", name, getattr(config, name))
+                _say_once(f"decoding with the plain search: {name}={getattr(config, name)}")
                 return self._plain.decode(batch, config, limits, seeds)
         found, seconds = self._engine.decode(
             batch.messages,
@@ -188,7 +189,7 @@ def choose_backend(
     choice: EngineChoice,
     precision: Precision,
 ) -> Backend:
-    """Returns the backend that was asked for, and says which one it is and why.
+    """Returns the backend that was asked for; says where it is the engine, or was expected to be.
 
     Args:
         model: in eval mode, on ``device``.
@@ -220,13 +221,20 @@ def choose_backend(
             f"Use engine=auto precision=fp32 for the plain search"
         )
     if why:
-        logger.info("decoding on %s: plain search (%s)", device, why)
+        if choice == "auto" and on_cpu:  # elsewhere nobody expects the engine
+            _say_once(f"decoding on {device}: plain search ({why})")
         return PlainBackend(model, selector, reader)
     plain = PlainBackend(model, selector, reader)
     engine = Engine(model, precision=precision)
     backend = EngineBackend(engine, selector, plain, reader.has_word_predictor)
     logger.info("decoding on %s: %s", device, backend.describe())
     return backend
+
+
+@cache
+def _say_once(line: str) -> None:
+    """Logs a line once in a process: a sweep or a table decodes thousands of batches alike."""
+    logger.info("%s", line)
 
 
 class _Watch:

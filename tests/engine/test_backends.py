@@ -70,12 +70,27 @@ def test_a_model_without_word_prediction_answers_the_same() -> None:
 def test_the_plain_search_is_said_with_its_reason(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    backends._say_once.cache_clear()
     monkeypatch.setattr(backends, "why_unavailable", lambda: "nobody built it")
     with caplog.at_level(logging.INFO, logger="dvs2s"):
+        responder("plain")  # as asked for: nothing to say
+        assert not caplog.text
         responder("auto")
-    assert "plain search (nobody built it)" in caplog.text
+        responder("auto")
+    assert caplog.text.count("plain search (nobody built it)") == 1
     with pytest.raises(ValueError, match="needs the compiled engine: nobody built it"):
         responder("compiled")
+
+
+@needs_engine
+def test_what_the_engine_does_not_know_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    backends._say_once.cache_clear()
+    bots = [responder("auto"), responder("auto")]
+    with caplog.at_level(logging.INFO, logger="dvs2s"):
+        for bot in bots:
+            for message in MESSAGES:
+                bot.reply(message, kind="diverse_beam", beam=4, groups=2)
+    assert caplog.text.count("decoding with the plain search: kind=diverse_beam") == 1
 
 
 @needs_engine

@@ -192,6 +192,30 @@ def test_a_lost_server_is_told_waited_for_and_asked_again(page: Page, engine: Fa
     assert engine.jobs[-1].search["kind"] == "greedy", "the same, not another"
 
 
+def test_a_second_tab_goes_on_where_the_first_is(page: Page) -> None:
+    other = page.context.new_page()
+    other.goto("/")
+    expect(other.locator("#model")).to_contain_text("echo")
+    say(page, "from the first")
+    expect(other.locator(".bubble")).to_have_text("you said from the first")
+    say(other, "from the second")
+    expect(page.locator(".said")).to_have_text(["from the first", "from the second"])
+    page.reload()
+    expect(page.locator(".said")).to_have_text(["from the first", "from the second"])
+
+
+def test_a_key_typed_before_the_server_lets_in_is_kept(browser: Browser, serve: Serve) -> None:
+    with browser.new_context(base_url=serve(key="s3cret")) as context:
+        page = context.new_page()
+        page.goto("/")
+        expect(page.locator("#model")).to_contain_text("asks for a key")
+        page.click("#open-settings")
+        page.fill("[name=key]", "s3cret")
+        expect(page.locator("#model")).to_contain_text("echo")
+        page.goto("/bench")
+        expect(page.locator("#model")).to_contain_text("echo")
+
+
 def test_a_reply_is_copied_where_the_page_is_not_secure(page: Page) -> None:
     page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
     say(page, "to be kept")

@@ -3,7 +3,7 @@ import { models, stream } from "./api.js";
 import { copy, save } from "./copy.js";
 import { element, lens } from "./lens.js";
 import { choosesWords, compareLabel, fullSearch, kind, search, settings, setUp, wireDrawer } from "./settings.js";
-import { loadChat, saveChat } from "./store.js";
+import { isChat, loadChat, saveChat, saveSettings } from "./store.js";
 
 const SUGGESTIONS = ["do you like coffee?", "what should I cook tonight?", "can you play the guitar?", "I am tired today", "tell me about your dog"];
 const LENS_WORDS = 400, MOST_TURNS = 64;
@@ -257,6 +257,9 @@ message.addEventListener("input", fit);
 message.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); submit(message.value); }
 });
+window.addEventListener("storage", (event) => { // another tab has gone on: so does this one, from there
+  if (isChat(event) && !running) { Object.assign(chat, loadChat()); drawAll(); }
+});
 stop.addEventListener("click", () => running?.abort());
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) running.abort(); });
 document.getElementById("new").addEventListener("click", () => {
@@ -292,5 +295,5 @@ function settingsWithKey() {
   const field = document.querySelector("[name=key]");
   field.value = settings.key ?? "";
   field.form.addEventListener("submit", (event) => event.preventDefault());
-  field.addEventListener("input", () => { settings.key = field.value; });
+  field.addEventListener("input", () => { settings.key = field.value; saveSettings(settings); });
 }

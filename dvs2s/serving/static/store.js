@@ -15,6 +15,9 @@ export function loadChat() {
   return chat && Array.isArray(chat.turns) ? chat : { turns: [], functions: [] };
 }
 
+// Whether a storage event tells of the conversation.
+export const isChat = (event) => event.key === CHAT;
+
 // Lenses of long past replies are let go first: they are most of the weight.
 export function saveChat(chat) {
   for (let keep = WITH_LENS; keep >= 0; keep = keep ? Math.floor(keep / 2) : -1) {
