@@ -74,6 +74,7 @@ def test_a_killed_engine_is_restarted_and_a_reload_drops_nothing(tiny_run: Path)
 
         # Killed at work: what it had is refused, the next is answered by another process.
         former = engine.pid
+        os.kill(former, signal.SIGSTOP)  # or it could have answered by then
         lost = [engine.submit(job(engine), "me") for _ in range(3)]
         os.kill(former, signal.SIGKILL)
         for ticket in lost:
