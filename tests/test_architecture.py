@@ -4,6 +4,8 @@ Names stand without the leading ``dvs2s.``; the package itself is ``dvs2s``.
 """
 
 import ast
+import functools
+import gc
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -426,18 +428,27 @@ def arrows(source: str, module: str, known: set[str], *, is_package: bool = Fals
     return found
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
-    """Returns each module's imports."""
+    """Returns each module's imports.
+
+    Without collecting garbage: a finaliser of another test that fails while Python 3.11 parses
+    prints a traceback, which parses too, and the outer parse gives up (SystemError).
+    """
     files = modules()
-    return {
-        name: arrows(
-            path.read_text(encoding="utf-8"),
-            name,
-            set(files),
-            is_package=path.name == "__init__.py",
-        )
-        for name, path in files.items()
-    }
+    gc.disable()
+    try:
+        return {
+            name: arrows(
+                path.read_text(encoding="utf-8"),
+                name,
+                set(files),
+                is_package=path.name == "__init__.py",
+            )
+            for name, path in files.items()
+        }
+    finally:
+        gc.enable()
 
 
 def row_of(module: str) -> str | None:
