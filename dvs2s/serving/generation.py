@@ -168,6 +168,7 @@ class Generation:
                 "id": job.id,
                 "replies": replies,
                 "vocabulary": self._vocabulary(index),
+                "heard": self._report.heard(job),
                 "seconds": self._seconds,
                 "batch": len(self._jobs),
                 "prompt": self._prompts[index],

@@ -56,7 +56,7 @@ async def _events(
 
 
 def _plain(done: Event, about: dict[str, Any]) -> dict[str, Any]:
-    names = ("replies", "vocabulary", "seconds", "batch")
+    names = ("replies", "vocabulary", "heard", "seconds", "batch")
     return {**about, **{name: done[name] for name in names}, "sources": done.get("sources")}
 
 

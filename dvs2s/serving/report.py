@@ -10,7 +10,7 @@ from dvs2s.decoding.protocol import Hypothesis
 from dvs2s.responder import Responder
 from dvs2s.serving.pieces import cut
 from dvs2s.serving.wire import Job
-from dvs2s.text.specials import SPECIALS
+from dvs2s.text.specials import SPECIALS, UNK
 
 
 class Report:
@@ -44,6 +44,11 @@ class Report:
             ],
             "function": list(vocabulary.words[len(SPECIALS) : fixed]) if limit else [],
         }
+
+    def heard(self, job: Job) -> dict[str, int]:
+        """Returns how many words the newest turn has, and how many of them V lacks."""
+        ids = self._bot.encode_message(job.turns[-1])
+        return {"words": len(ids), "unknown": ids.count(UNK)}
 
     def sources(self, job: Job, search: SearchConfig) -> dict[str, Any]:
         """Returns the ``sources`` of the words that are listed; nothing where not asked for."""

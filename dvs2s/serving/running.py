@@ -190,6 +190,7 @@ class RunningBatch:
                 "id": job.id,
                 "replies": replies,
                 "vocabulary": self._report.vocabulary(row, betas, job.lens),
+                "heard": self._report.heard(job),
                 "seconds": member.seconds,
                 "batch": member.company,
                 "prompt": member.prompt,

@@ -123,6 +123,13 @@ class Source(BaseModel):
     beta_without: float | None
 
 
+class Heard(BaseModel):
+    """Words of the newest turn, as the model splits it, and how many of them it does not know."""
+
+    words: int
+    unknown: int
+
+
 class ReplyResponse(BaseModel):
     """The replies, best first, and what is known about them."""
 
@@ -131,6 +138,7 @@ class ReplyResponse(BaseModel):
     seed: int | None
     replies: list[BestReply]
     vocabulary: Vocabulary
+    heard: Heard
     seconds: dict[str, float]
     batch: int
     sources: list[Source] | None = None

@@ -120,6 +120,20 @@ def test_stop_keeps_what_was_said_and_frees_the_engine(page: Page, engine: FakeE
     assert engine.jobs[-1].search["kind"] == "sampling"
 
 
+def test_a_message_that_the_model_does_not_know_is_told(page: Page) -> None:
+    for text, told in (
+        ("zorgblat", "the model does not know this word"),
+        ("zorgblat zorgblat", "the model knows none of these words"),
+        ("a zorgblat for zorgblat", "the model does not know 2 of these 4 words"),
+    ):
+        say(page, text)
+        expect(page.locator(".bubble").last).to_have_text(f"you said {text}")
+        expect(page.locator(".turn").last.locator(".tag")).to_have_text(told)
+    say(page, "hello")
+    expect(page.locator(".bubble").last).to_have_text("you said hello")
+    expect(page.locator(".turn").last.locator(".tag")).to_have_count(0)
+
+
 def test_whatever_is_said_stays_text(page: Page) -> None:
     for text in (
         "<script>document.title='x'</script><img src=x onerror=alert(1)>",

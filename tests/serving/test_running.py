@@ -179,6 +179,19 @@ def test_a_stop_ends_the_reply_and_words_are_let_in_and_kept_out(bot: Responder)
     assert events[10][-1]["batch"] == 4
 
 
+def test_a_client_is_told_how_many_of_its_words_are_unknown(bot: Responder) -> None:
+    known = bot.vocabulary.words[-1]
+    texts = [known, f"{known} zorgblat", "😀 <unk> </s>"]
+    batch = Batch(bot)
+    batch.join(*(job(bot, i, SEARCHES[0], text=text) for i, text in enumerate(texts)))
+    events = batch.finish()
+    heard = [events[i][-1]["heard"] for i in range(3)]
+    lengths = [len(bot.encode_message(text)) for text in texts]
+    assert heard == [
+        {"words": n, "unknown": k} for n, k in zip(lengths, (0, 1, lengths[2]), strict=True)
+    ]
+
+
 def test_one_that_cannot_be_answered_does_not_take_the_others_along(bot: Responder) -> None:
     batch = Batch(bot)
     bad = job(bot, 1, SEARCHES[2], seed=-1)

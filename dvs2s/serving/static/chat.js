@@ -57,6 +57,12 @@ function card(side, tag) {
   return box;
 }
 
+// Says that a reply cannot be about what the model does not know.
+function unheard({ words, unknown }) {
+  if (unknown === words) return words === 1 ? "the model does not know this word" : "the model knows none of these words";
+  return `the model does not know ${number(unknown)} of these ${number(words)} words`;
+}
+
 function others(side) {
   const box = element("details", "others"), list = element("ol");
   box.append(element("summary", "", `${side.others.length} more`), list);
@@ -94,6 +100,7 @@ function draw(turn) {
   said.dir = "auto";
   const reply = element("div", turn.full ? "answer two" : "answer");
   const main = card(turn, turn.full ? `T${turn.lens ? `, ${number(turn.lens.size)} words chosen` : ""}` : "");
+  if (turn.state === "done" && turn.heard?.unknown) main.append(element("p", "tag", unheard(turn.heard)));
   main.append(actions(turn, index));
   if (turn.others?.length) main.append(others(turn));
   reply.append(main);
@@ -146,6 +153,7 @@ function take(side, done) {
   Object.assign(side, {
     state: "done", text: best.text, tokens: best.tokens, seconds: done.seconds,
     allowed: { size: done.vocabulary.size, total: done.vocabulary.total },
+    heard: done.heard,
     others: rest.map(({ text, score }) => ({ text, score })),
   });
 }

@@ -84,6 +84,10 @@ def fake_done(job: Job, words: list[str], vocabulary: dict[str, Any]) -> Event:
         "id": job.id,
         "replies": [best] * job.search["num_best"],
         "vocabulary": vocabulary,
+        "heard": {
+            "words": len(job.turns[-1].split()),
+            "unknown": job.turns[-1].split().count("zorgblat"),
+        },
         "seconds": {**seconds, "total": 0.014},
         "batch": 1,
         "prompt": 3,
