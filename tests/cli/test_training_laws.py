@@ -47,6 +47,18 @@ def contents(run_dir: Path) -> dict[str, bytes]:
     return {**found, "metrics": (run_dir / "metrics.jsonl").read_bytes(), "": last.name.encode()}
 
 
+def stop_while_logging(patch: pytest.MonkeyPatch, stop_at: int) -> None:
+    """This process is told to stop while it logs the update ``stop_at``."""
+    log = Tracker.log
+
+    def stopping(self: Tracker, update: int, *rest: Any) -> None:
+        log(self, update, *rest)
+        if update == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    patch.setattr(Tracker, "log", stopping)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("whole")
@@ -82,16 +94,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     monkeypatch: pytest.MonkeyPatch,
     stop_at: int,
 ) -> None:
-    log = Tracker.log
-
-    def stopping(self: Tracker, update: int, *rest: Any) -> None:
-        log(self, update, *rest)
-        if update == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     arguments = (*tiny, *SHORT, f"trainer.run={tmp_path}")
     with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "log", stopping)
+        stop_while_logging(patch, stop_at)
         stopped = command("train", *arguments)
     assert stopped.code == 75
     sentence = f"interrupted at update {stop_at}, saved in {tmp_path}: the same command continues"
@@ -141,15 +146,8 @@ def test_compiled_steps_make_the_same_curve_and_go_on_bit_for_bit(
     losses = [[point["train/loss"] for point in curve if "train/loss" in point] for curve in points]
     assert len(losses[1]) == UPDATES and losses[0] == pytest.approx(losses[1], rel=1e-4)
 
-    log = Tracker.log
-
-    def stopping(self: Tracker, update: int, *rest: Any) -> None:
-        log(self, update, *rest)
-        if update == BOUNDARY + 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Tracker, "log", stopping)
+        stop_while_logging(patch, BOUNDARY + 1)
         assert command("train", *arguments, f"trainer.run={tmp_path}/stopped").code == 75
     torch._dynamo.reset()  # a new process compiles for the batch that it meets first
     assert command("train", *arguments, f"trainer.run={tmp_path}/stopped").code == 0
