@@ -16,7 +16,7 @@ using namespace dvs2s::engine;
 
 namespace {
 
-constexpr NetworkSizes kSizes{420, 140, 21, 18, 9, 13};
+constexpr NetworkSizes kSizes{420, 140, 21, 18, 9, 13, 250, 200};
 constexpr int64_t kDirections = 4;
 
 // Random float32 arrays; exactly as long as they have to be, so that reading past one is caught.

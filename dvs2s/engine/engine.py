@@ -21,6 +21,7 @@ from dvs2s.model import Dvs2sModel
 from dvs2s.ops.extension import load
 
 Precision = Literal["fp32", "bf16", "int8"]
+_KNOWN_BYTES = 64 << 20
 
 
 def why_unavailable() -> str:
@@ -44,20 +45,30 @@ class Engine:
         precision: of weights and of what they are multiplied with; sums are float32. int8 has one
             scale a row of weights and one a vector.
         threads: 0 for as many as torch uses.
+        known_words: how many of the most frequent words have what they add to the gates of encoder
+            and decoder made once, in float32, so that no step makes or rounds it again: 36 bytes a
+            word and hidden unit. None: as many as 64 MiB hold for each of the two.
 
     Raises:
-        ValueError: a precision that there is not, fewer threads than 0.
+        ValueError: a precision that there is not, fewer threads or known words than 0.
         RuntimeError: the extension is not there.
     """
 
     def __init__(
-        self, model: Dvs2sModel, *, precision: Precision = "fp32", threads: int = 0
+        self,
+        model: Dvs2sModel,
+        *,
+        precision: Precision = "fp32",
+        threads: int = 0,
+        known_words: int | None = None,
     ) -> None:
         if precision not in get_args(Precision):
             choices = ", ".join(get_args(Precision))
             raise ValueError(f"precision must be one of {choices}, got {precision!r}")
         if threads < 0:
             raise ValueError(f"threads must be at least 0 (as many as torch uses), got {threads}")
+        if known_words is not None and known_words < 0:
+            raise ValueError(f"known_words must be at least 0 (none), got {known_words}")
         if why := why_unavailable():
             raise RuntimeError(f"there is no decode engine: {why}")
         self.sizes, self.precision = model.sizes, precision
@@ -72,6 +83,10 @@ class Engine:
             sizes.predictor_size,
             get_args(Precision).index(precision),
             self.threads,
+            *(
+                _KNOWN_BYTES // (bytes_ * sizes.hidden_size) if known_words is None else known_words
+                for bytes_ in (24, 12)
+            ),
         ]
         self._handle: int = torch.ops.dvs2s.engine_new(engine_weights(model), numbers)
         weakref.finalize(self, torch.ops.dvs2s.engine_free, self._handle)

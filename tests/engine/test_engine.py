@@ -105,7 +105,8 @@ def test_replies_are_those_of_the_plain_search(data: st.DataObject) -> None:
     seeds = data.draw(st.lists(st.integers(0, 50), min_size=BATCH, max_size=BATCH))
     expected, vocab = plain(model, messages, lengths, options, words, seeds)
     threads = data.draw(st.integers(1, 3))
-    engine = Engine(model, threads=threads)
+    known = data.draw(st.sampled_from([0, fixed + 1, None]))
+    engine = Engine(model, threads=threads, known_words=known)
     found, seconds = engine.decode(messages, lengths, options, words, input_seeds=seeds)
     assert [d.words for d in found] == [vocab.row(i) for i in range(BATCH)]
     assert_same(found, expected)
@@ -139,11 +140,12 @@ def score_again(
     return scored
 
 
+@pytest.mark.parametrize("known", [0, 200, None])
 @pytest.mark.parametrize(
     ("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.05), ("int8", 0.1)]
 )
 def test_log_probabilities_are_the_models_in_every_precision(
-    precision: Precision, tolerance: float
+    precision: Precision, tolerance: float, known: int | None
 ) -> None:
     torch.manual_seed(1)
     sizes = ModelSizes(
@@ -159,7 +161,7 @@ def test_log_probabilities_are_the_models_in_every_precision(
         for rows in (model.output.projection.weight, model.word_predictor.output.weight):
             rows.mul_(torch.rand(len(rows), 1) * 1.5 + 0.1)
     messages, lengths = make_messages(3, 400, batch=20)
-    engine = Engine(model, precision=precision, threads=1)
+    engine = Engine(model, precision=precision, threads=1, known_words=known)
     for kind in ("greedy", "beam"):
         options = SearchOptions(kind=kind, beam=8, max_length=10)  # type: ignore[arg-type]
         found, _ = engine.decode(messages, lengths, options, Words("size", size=250))

@@ -33,8 +33,8 @@ def key(decoded: Decoded) -> tuple[object, ...]:
 def test_a_result_is_the_same_alone_and_in_company(precision: Precision) -> None:
     model = make_model(1, vocabulary_size=300, num_fixed=140, width=37)
     messages, lengths = make_messages(2, 300, batch=64)
-    alone = Engine(model, precision=precision, threads=1)
-    company = Engine(model, precision=precision, threads=3)
+    alone = Engine(model, precision=precision, threads=1, known_words=200)
+    company = Engine(model, precision=precision, threads=3, known_words=200)
     with company.session() as session:
         requests: list[int] = []
         for first in range(0, 64, 4):  # every kind of search, joining two steps after one another

@@ -63,7 +63,8 @@ class Batch {
   struct Child {
     Request* request;
     int64_t column;  // of the request
-    int64_t word;    // among the step's distinct words
+    int64_t word;    // its id, then its place among the step's distinct words
+    const float* gates;  // the word's part of them
   };
   struct Product {  // output rows [first, last) in blocks times groups, statistics of one chunk
     const Matrix* rows;
@@ -96,7 +97,7 @@ class Batch {
   // Of a step.
   std::vector<Parent> parents_;
   std::vector<Child> children_;
-  std::vector<int64_t> words_;
+  std::vector<int64_t> words_;  // distinct ones whose gates are not kept
   std::vector<int32_t> word_place_;  // (V): place among words_, valid where words_ agrees
   Columns parent_x_, word_x_, state_x_;
   Buffer<float> cells_, word_gates_, context_, exp_query_, weights_;

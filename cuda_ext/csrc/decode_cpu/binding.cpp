@@ -93,13 +93,15 @@ std::vector<int64_t> longs(const Tensor& t) {
 // numbers: V, num_fixed, E, H, bag, D, precision, threads.
 int64_t engine_new(std::vector<Tensor> weights, std::vector<int64_t> numbers) {
   STD_TORCH_CHECK(weights.size() == 29, "weights must be 29 tensors, got ", weights.size());
-  STD_TORCH_CHECK(numbers.size() == 8, "numbers must be 8, got ", numbers.size());
+  STD_TORCH_CHECK(numbers.size() == 10, "numbers must be 10, got ", numbers.size());
   for (auto& w : weights) {
     STD_TORCH_CHECK(
         w.scalar_type() == ScalarType::Float && w.is_contiguous(),
         "weights must be contiguous float32: convert the model");
   }
-  const NetworkSizes sizes{numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]};
+  const NetworkSizes sizes{
+      numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5],
+      std::clamp<int64_t>(numbers[8], 0, numbers[0]), std::clamp<int64_t>(numbers[9], 0, numbers[0])};
   const auto& w = weights;
   const int64_t wide = 2 * sizes.H + sizes.E, C = sizes.V - sizes.num_fixed;
   const int64_t directions = w[28].numel() / std::max<int64_t>(sizes.D, 1);

@@ -13,6 +13,7 @@ namespace dvs2s::engine {
 
 struct NetworkSizes {
   int64_t V, num_fixed, E, H, bag, D;
+  int64_t inputs_kept, gates_kept;  // of so many of the first words: encoder, decoder; 0..V
 };
 
 // Float32 arrays of the model, in PyTorch's own layouts; they have to outlive the network.
@@ -58,11 +59,22 @@ class Network {
   Sketch sketch;     // of content; empty without directions
 
   int64_t source_width() const { return 2 * sizes.H + sizes.E; }
+  // What a word adds to the encoder's gates, (input.ld()), and to the decoder's, (word.ld()), exact
+  // in every precision; nullptr where it is not kept.
+  const float* inputs_of(int64_t id) const {
+    return id < sizes.inputs_kept ? inputs_.get() + id * input.ld() : nullptr;
+  }
+  const float* gates_of(int64_t id) const {
+    return id < sizes.gates_kept ? gates_.get() + id * word.ld() : nullptr;
+  }
   // The whole vocabulary's rows, packed when they are first asked for.
   const Matrix& full();
 
  private:
+  void keep(const std::vector<Matrix::Part>& parts, int64_t words, Buffer<float>* out);
+
   Matrix full_;
+  Buffer<float> inputs_, gates_;
 };
 
 }  // namespace dvs2s::engine

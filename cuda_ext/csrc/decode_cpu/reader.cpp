@@ -37,28 +37,42 @@ void Reader::read(const std::vector<Request*>& requests) {
   begin();
 }
 
-// The input products of all words in both directions, and the embeddings' place in the sources.
+// The input products of all words in both directions, those that are not kept made here, and the
+// embeddings' place in the sources.
 void Reader::embed() {
   const int64_t E = net_.sizes.E, H = net_.sizes.H, wide = net_.source_width();
   source_.reserve(words_ * wide);
-  embedded_.shape(net_.precision, words_, E);
-  embedded_.group(0, words_);
+  inputs_of_.resize(static_cast<size_t>(words_));
+  made_.clear();
   for (size_t i = 0; i < requests_.size(); ++i) {
     for (size_t s = 0; s < requests_[i]->message.size(); ++s) {
       const int64_t place = offsets_[i] + static_cast<int64_t>(s);
       const float* from = net_.source.embedding + requests_[i]->message[s] * E;
       std::memcpy(source_.get() + place * wide + 2 * H, from, static_cast<size_t>(E) * 4);
-      embedded_.set(place, from);
+      inputs_of_[static_cast<size_t>(place)] = net_.inputs_of(requests_[i]->message[s]);
+      if (inputs_of_[static_cast<size_t>(place)] == nullptr) made_.push_back({place, from});
     }
   }
+  if (made_.empty()) return;
+  const auto count = static_cast<int64_t>(made_.size());
+  embedded_.shape(net_.precision, count, E);
+  embedded_.group(0, count);
   const auto& groups = embedded_.groups();
-  net_.pool.run(static_cast<int64_t>(groups.size()), [&](int64_t g) {
-    embedded_.interleave(groups[static_cast<size_t>(g)]);
+  net_.pool.run(static_cast<int64_t>(groups.size()), [&](int64_t i) {
+    const auto& g = groups[static_cast<size_t>(i)];
+    for (int64_t c = g.first; c < g.first + g.n; ++c) {
+      embedded_.set(c, made_[static_cast<size_t>(c)].embedding);
+    }
+    embedded_.interleave(g);
   });
-  inputs_.reserve(words_ * net_.input.ld());
+  inputs_.reserve(count * net_.input.ld());
   net_.pool.run(tasks_of(net_.input), [&](int64_t task) {
     multiply(embedded_, net_.input, task, inputs_.get());
   });
+  for (int64_t i = 0; i < count; ++i) {
+    inputs_of_[static_cast<size_t>(made_[static_cast<size_t>(i)].place)] =
+        inputs_.get() + i * net_.input.ld();
+  }
 }
 
 void Reader::recur() {
@@ -111,7 +125,7 @@ void Reader::step_state(int64_t d, int64_t row, int64_t t) {
   const float* gates = t == 0 ? net_.recurrent[d].bias.get()
                               : recurrent_[d].get() + row * net_.recurrent[d].ld();
   step_kernels().gates(
-      inputs_.get() + place * net_.input.ld() + d * 3 * H, nullptr, gates, before, H, state);
+      inputs_of_[static_cast<size_t>(place)] + d * 3 * H, nullptr, gates, before, H, state);
   states_[d].set(row, state);
 }
 

@@ -29,6 +29,12 @@ class Reader {
   std::vector<Request*> requests_;  // longest message first
   std::vector<int64_t> offsets_;    // of a request's first word among all words
   int64_t words_ = 0;
+  struct Made {
+    int64_t place;
+    const float* embedding;
+  };
+  std::vector<Made> made_;               // words whose inputs are not kept
+  std::vector<const float*> inputs_of_;  // of each place: gates of both directions, (6H)
   Columns embedded_, states_[2], sources_, starts_;
   Buffer<float> inputs_, recurrent_[2], source_, start_in_, start_out_;
 };

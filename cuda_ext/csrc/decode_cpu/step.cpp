@@ -53,7 +53,7 @@ void Batch::line_up() {
         if (columns[c].parent != parents_[p].column) continue;
         const int32_t slot = columns[c].slot;
         const int64_t word = slot == kBegin ? kBos : request->ids[static_cast<size_t>(slot)];
-        children_.push_back({request.get(), static_cast<int64_t>(c), word});
+        children_.push_back({request.get(), static_cast<int64_t>(c), word, net_.gates_of(word)});
       }
       parents_[p].children = static_cast<int64_t>(children_.size()) - parents_[p].first_child;
     }
@@ -61,11 +61,12 @@ void Batch::line_up() {
   find_words();
 }
 
-// Replaces the words of children_ by places among the distinct ones.
+// Replaces the words of children_ whose gates are not kept by places among the distinct ones.
 void Batch::find_words() {
   words_.clear();
   word_place_.resize(static_cast<size_t>(net_.sizes.V), 0);
   for (Child& child : children_) {
+    if (child.gates != nullptr) continue;
     int32_t& place = word_place_[static_cast<size_t>(child.word)];
     const auto at = static_cast<size_t>(place);
     if (at >= words_.size() || words_[at] != child.word) {
@@ -103,7 +104,7 @@ void Batch::multiply_cell() {
   cells_.reserve(parents * net_.cell.ld());
   word_gates_.reserve(words * net_.word.ld());
   const int64_t cell_tasks = tasks_of(net_.cell);
-  net_.pool.run(cell_tasks + tasks_of(net_.word), [&](int64_t task) {
+  net_.pool.run(cell_tasks + (words > 0 ? tasks_of(net_.word) : 0), [&](int64_t task) {
     const bool of_word = task >= cell_tasks;
     const Matrix& w = of_word ? net_.word : net_.cell;
     const Columns& x = of_word ? word_x_ : parent_x_;
@@ -114,6 +115,9 @@ void Batch::multiply_cell() {
       x.multiply(w, from, to, g, out + g.first * w.ld(), w.ld());
     }
   });
+  for (Child& child : children_) {
+    if (child.gates == nullptr) child.gates = word_gates_.get() + child.word * net_.word.ld();
+  }
 }
 
 void Batch::advance_states() {
@@ -155,7 +159,7 @@ void Batch::attend(const Parent& parent, int64_t index) {
   for (int64_t c = parent.first_child; c < parent.first_child + parent.children; ++c) {
     const Child& child = children_[static_cast<size_t>(c)];
     float* out = next + child.column * H;
-    k.gates(word_gates_.get() + child.word * net_.word.ld(), context, cell, state, H, out);
+    k.gates(child.gates, context, cell, state, H, out);
     state_x_.set(r.first_column + child.column, out);
   }
 }
