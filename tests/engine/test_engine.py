@@ -249,6 +249,13 @@ def test_bad_arguments_are_named(change: dict[str, object], message: str) -> Non
         engine.decode(**arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["threads", "known_words"])
+def test_numbers_of_a_new_engine_are_checked(name: str) -> None:
+    model = make_model(0, vocabulary_size=60, num_fixed=9, width=8)
+    with pytest.raises(ValueError, match=f"{name} must be at least 0.*got -1"):
+        Engine(model, **{name: -1})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("place", ["decoder.state_gates.weight", "output.projection.bias"])
 def test_a_model_that_gives_no_numbers_is_refused(place: str) -> None:
     """Be it in all of them, or in one word's alone."""
