@@ -65,20 +65,19 @@ def test_ratios_are_of_one_program_at_one_task() -> None:
 def test_the_floor_is_the_longer_of_reading_and_multiplying() -> None:
     """By hand: S = 2, L = 3, E = 12, H = 16, |T| = 60, full V = 300, one byte a weight."""
     setting = Setting(300, 60, 1, 2)
-    weights = {"ends": 6 * 16 * 12 + 4 * 16 * 44 + 16 * 44, "turn": 3 * 16 * 16}
-    step = 4 * 16 * 16 + 3 * 16 * 12 + 300 * 16
-    reading = Rates(from_memory=1.0, from_cache=2.0, products={"int8": 1e12})
+    outer, final, turn = 4 * 16 * 44, 16 * 44, 3 * 16 * 16
+    cell, rows = 4 * 16 * 16, 300 * 16
+    all_of_it = outer + final + turn + cell + rows
+    reading = Rates(reading=((1, 2.0), (all_of_it, 1.0)), products={"int8": 1e12})
     seconds = floor_seconds(
         TINY_SIZES, setting, reading, precision="int8", dynamic=False, words_in=2, words_out=3
     )
-    expected = weights["ends"] + weights["turn"] * (1 + 3 / 2) + step * (1 + 2 / 2)
-    assert seconds == pytest.approx(expected)
-    counting = Rates(from_memory=1e12, from_cache=1e12, products={"int8": 1.0})
+    assert seconds == pytest.approx(all_of_it + (turn * 3 + cell * 2 + rows * 2) / 2)
+    counting = Rates(reading=((1, 1e12),), products={"int8": 1.0})
     seconds = floor_seconds(
         TINY_SIZES, setting, counting, precision="int8", dynamic=False, words_in=2, words_out=3
     )
-    ends = (6 * 16 * 12 + 4 * 16 * 44) * 2 + 16 * 44
-    assert seconds == pytest.approx(ends + weights["turn"] * 4 + step * 3 * 2)
+    assert seconds == pytest.approx(outer * 2 + final + turn * 4 + cell * 3 + rows * (1 + 2 + 2))
     fewer = [
         floor_seconds(
             PAPER_SIZES, Setting(30_000, words, 1, 20), reading, precision="int8", dynamic=True,
@@ -87,6 +86,13 @@ def test_the_floor_is_the_longer_of_reading_and_multiplying() -> None:
         for words in (5_000, 1_000)
     ]  # fmt: skip
     assert fewer[1] < fewer[0]
+
+
+def test_a_block_is_read_at_the_best_rate_of_no_smaller_one() -> None:
+    rates = Rates(reading=((10, 8.0), (20, 4.0), (40, 5.0), (80, 1.0)), products={})
+    assert [rates.reads(amount) for amount in (5, 10, 19, 20, 40, 79, 80, 1e9)] == [
+        8.0, 8.0, 8.0, 5.0, 5.0, 5.0, 1.0, 1.0,
+    ]  # fmt: skip
 
 
 def test_every_contender_runs_in_every_round_in_turn() -> None:

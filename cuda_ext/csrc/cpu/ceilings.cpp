@@ -29,16 +29,19 @@ double reading_ceiling(const Tensor& weight, const Tensor& ids) {
   STD_TORCH_CHECK(ids.scalar_type() == ScalarType::Long, "ids must be int64");
   const auto* data = static_cast<const char*>(weight.const_data_ptr());
   const auto* id = static_cast<const int64_t*>(ids.const_data_ptr());
-  const int64_t bytes = weight.size(1) * weight.element_size();
-  for (int64_t i = 0; i < ids.size(0); ++i) {
-    STD_TORCH_CHECK(id[i] >= 0 && id[i] < weight.size(0), "ids must lie in 0..", weight.size(0) - 1);
+  // Sizes are read once: asking a tensor for one costs as much as reading a short row.
+  const int64_t V = weight.size(0), N = ids.size(0), bytes = weight.size(1) * weight.element_size();
+  for (int64_t i = 0; i < N; ++i) {
+    STD_TORCH_CHECK(id[i] >= 0 && id[i] < V, "ids must lie in 0..", V - 1);
   }
   std::atomic<int64_t> finite{0};
   const Read read = kernels().read;
-  parallel((ids.size(0) + 63) / 64, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin * 64; i < std::min(end * 64, ids.size(0)); ++i) {
-      finite += read(data + id[i] * bytes, bytes) == 0.0f;
+  parallel((N + 63) / 64, [&](int64_t begin, int64_t end) {
+    int64_t mine = 0;  // one shared count would go from cache to cache with every row
+    for (int64_t i = begin * 64; i < std::min(end * 64, N); ++i) {
+      mine += read(data + id[i] * bytes, bytes) == 0.0f;
     }
+    finite += mine;
   });
   return static_cast<double>(finite);
 }

@@ -90,7 +90,8 @@ std::vector<int64_t> longs(const Tensor& t) {
 }
 
 // weights: in the order of Source, each float32 and contiguous; the last, directions, may be empty.
-// numbers: V, num_fixed, E, H, bag, D, precision, threads.
+// numbers: V, num_fixed, E, H, bag, D, precision, threads, words whose inputs, and whose gates, are
+// kept.
 int64_t engine_new(std::vector<Tensor> weights, std::vector<int64_t> numbers) {
   STD_TORCH_CHECK(weights.size() == 29, "weights must be 29 tensors, got ", weights.size());
   STD_TORCH_CHECK(numbers.size() == 10, "numbers must be 10, got ", numbers.size());
