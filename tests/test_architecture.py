@@ -327,9 +327,9 @@ TIERS: tuple[dict[str, str], ...] = (
         "table.plots": "errors table.result",
         "table.studies": "table.result",
         "table.origin": "config",
-        "table.rows": "backends build config data.corpus decoding.mmi errors loading reranking"
-        " responder shortlists table.decode table.replies table.row table.timing table.trained"
-        " table.tuning training.checkpoint",
+        "table.rows": "answer backends build config coverage.generic data.corpus decoding.mmi"
+        " errors loading reranking responder shortlists table.decode table.replies table.row"
+        " table.timing table.trained table.tuning training.checkpoint",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",

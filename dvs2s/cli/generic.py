@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-import numpy as np
 from tqdm import tqdm
 
 from dvs2s.answer import Answer
@@ -17,15 +16,12 @@ from dvs2s.cli.entry import run
 from dvs2s.cli.output import open_output
 from dvs2s.cli.runtime import checkpoint_data, open_responder
 from dvs2s.config import SearchConfig
-from dvs2s.coverage.generic import GenericBound, margin, most_frequent, price_for_share, write
+from dvs2s.coverage.generic import GenericBound, find_bound, write
 from dvs2s.data.corpus import PreparedData
 from dvs2s.errors import ConfigError
 from dvs2s.evaluation.diversity import distinct_per_token, generic_share, unique_replies
 from dvs2s.responder import Responder
 from dvs2s.scoring import answers_to, grouped
-
-# what these change is which of the list is given, not the list
-_NO_MATTER = ("num_best", "generic_share", "temperature", "top_k", "top_p", "seed")
 
 
 def main(config: GenericConfig) -> None:
@@ -50,17 +46,10 @@ def main(config: GenericConfig) -> None:
 def _bound(
     config: GenericConfig, responder: Responder, data: PreparedData, search: SearchConfig
 ) -> GenericBound:
-    """Returns G from one half of the messages, chosen at random, and prices from the other."""
     answers = _answers(config, responder, data, config.split, search)
     if len(answers) < 2:
         raise ConfigError(f"limit must leave at least 2 messages of {config.split}, got fewer")
-    order = np.random.default_rng(0).permutation(len(answers)).tolist()
-    ours, others = order[::2], order[1::2]
-    generic = most_frequent([answers[i] for i in ours], config.replies)
-    margins = [margin(answers[i], generic) for i in others]
-    prices = {share: price_for_share(margins, share) for share in config.share}
-    kept = {name: value for name, value in asdict(search).items() if name not in _NO_MATTER}
-    return GenericBound(generic, prices, kept, len(others))
+    return find_bound(answers, asdict(search), config.share, config.replies)
 
 
 def _answers(

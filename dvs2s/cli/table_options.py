@@ -106,6 +106,12 @@ class TableOptions:
                     f"table.rows.{name}.partner must be one of {', '.join(self.models)}, "
                     f"got {row.partner!r}"
                 )
+            share = row.search.given().get("generic_share", 1.0)
+            if row.rerank and share < 1:
+                raise ConfigError(
+                    f"table.rows.{name} must be ranked again or have a generic_share below 1, "
+                    f"got both: rerank={row.rerank} and search.generic_share={share:g}"
+                )
         unknown = [name for name in self.only if name not in self.rows]
         if unknown:
             raise ConfigError(

@@ -25,6 +25,8 @@ from dvs2s.coverage.beside import read_beside, write_beside
 from dvs2s.coverage.conformal import level_for_all
 
 NAME = "generic.json"
+# what these change is which of the list is given, not the list
+_NO_MATTER = ("num_best", "generic_share", "temperature", "top_k", "top_p", "seed")
 
 Words = tuple[str, ...]
 
@@ -119,19 +121,38 @@ def price_for_share(margins: Sequence[float], share: float) -> float | None:
     return None if level == math.inf else max(level, 0.0)
 
 
+def find_bound(
+    answers: Sequence[Answer], search: Mapping[str, Any], shares: Sequence[float], replies: int
+) -> GenericBound:
+    """Returns G from one half of held-out messages, chosen at random, and prices from the other.
+
+    Args:
+        answers: whole n-best lists to different messages, at least two.
+        search: all settings that they were found with, by name.
+        shares: each in (0, 1).
+        replies: how many make up G.
+
+    Raises:
+        ValueError: fewer answers, or a share out of range.
+    """
+    if len(answers) < 2:
+        raise ValueError(f"answers must be to at least 2 messages, got {len(answers)}")
+    order = np.random.default_rng(0).permutation(len(answers)).tolist()
+    ours, others = order[::2], order[1::2]
+    generic = most_frequent([answers[i] for i in ours], replies)
+    margins = [margin(answers[i], generic) for i in others]
+    prices = {share: price_for_share(margins, share) for share in shares}
+    kept = {name: value for name, value in search.items() if name not in _NO_MATTER}
+    return GenericBound(generic, prices, kept, len(others))
+
+
 def write(folder: Path, bound: GenericBound) -> Path:
     """Writes the prices beside a checkpoint's weights, in one step, and returns the file.
 
     Raises:
         CheckpointError: it cannot be written.
     """
-    content = {
-        "replies": sorted(list(words) for words in bound.replies),
-        "prices": [[share, price] for share, price in bound.prices.items()],
-        "search": dict(bound.search),
-        "messages": bound.messages,
-    }
-    return write_beside(folder, NAME, content)
+    return write_beside(folder, NAME, as_content(bound))
 
 
 def read(folder: Path) -> GenericBound | None:
@@ -143,6 +164,21 @@ def read(folder: Path) -> GenericBound | None:
     content = read_beside(folder, NAME)
     if content is None:
         return None
+    return from_content(content)
+
+
+def as_content(bound: GenericBound) -> dict[str, Any]:
+    """Returns the bound as JSON holds it."""
+    return {
+        "replies": sorted(list(words) for words in bound.replies),
+        "prices": [[share, price] for share, price in bound.prices.items()],
+        "search": dict(bound.search),
+        "messages": bound.messages,
+    }
+
+
+def from_content(content: Mapping[str, Any]) -> GenericBound:
+    """Returns the bound that ``as_content`` took apart."""
     return GenericBound(
         frozenset(tuple(words) for words in content["replies"]),
         {share: price for share, price in content["prices"]},

@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from dvs2s.answer import Answer
 from dvs2s.backends import EngineChoice
 from dvs2s.build import new_shortlist
 from dvs2s.config import SHORTLISTS
+from dvs2s.coverage.generic import GenericBound, as_content, find_bound, from_content
 from dvs2s.data.corpus import PreparedData
 from dvs2s.decoding.mmi import Weights
-from dvs2s.errors import DataError
+from dvs2s.errors import ConfigError, DataError
 from dvs2s.loading import load
 from dvs2s.reranking import Partner
 from dvs2s.responder import Responder
@@ -31,6 +33,7 @@ from dvs2s.training.checkpoint import read_config, resolve
 
 logger = logging.getLogger("dvs2s")
 _FORMAT = 1
+_GENERIC = 20  # replies that a bound counts as generic, as dvs2s.cli.generic does
 
 
 class Workshop:
@@ -68,9 +71,11 @@ class Workshop:
         row = self._shared(row)
         parts: list[Any] = [_FORMAT, self._data.fingerprint, self._effort.split, self._effort.limit]
         parts += [_checkpoint_digest(row.runs[seed]), dict(sorted(row.search.items()))]
+        tuned = self._effort.tune_messages
         if row.rerank:
-            tuned = self._effort.tune_messages
             parts += [row.rerank, _checkpoint_digest(row.partners[seed]), tuned]
+        if row.search["generic_share"] < 1:
+            parts += [tuned]
         return _digest(parts)
 
     def table_key(self) -> str:
@@ -195,6 +200,8 @@ class Workshop:
 
     def _responder(self, row: Row, seed: int, engine: EngineChoice) -> Responder:
         responder = load(row.runs[seed], device=self._effort.device, engine=engine)
+        if row.search["generic_share"] < 1:
+            responder.generic = self._generic(row, seed, responder)
         kind = row.search.get("vocabulary")
         if kind in SHORTLISTS:
             if kind not in self._shortlists:
@@ -211,19 +218,50 @@ class Workshop:
         path = self._work / f"weights-{self.key(row, seed)}.json"
         if path.exists():
             return Weights(**json.loads(path.read_bytes()))
-        split = "valid" if "valid" in self._data.splits else "train"
-        task = Task(self._data, split, self._effort.tune_messages, self._effort.batch_size)
-        messages, answers = task.messages(), []
-        for first in range(0, len(messages), task.batch_size):
-            if self._stop():
-                raise Stopped
-            some = messages[first : first + task.batch_size]
-            answers += plain.answers(some, range(first, first + len(some)))
+        task = self._held_out()
+        messages, answers = task.messages(), self._answers(task, plain)
         candidates = partner.candidates(messages, answers)
         weights = tune(partner.kind, answers, candidates, task.references())
         logger.info("%s: λ = %g, γ = %g", row.name, weights.partner, weights.length)
         write_whole(path, json.dumps(asdict(weights)))
         return weights
+
+    def _generic(self, row: Row, seed: int, responder: Responder) -> GenericBound:
+        """Returns the prices of generic replies, from held-out messages searched as the row does.
+
+        Raises:
+            ConfigError: no price keeps the row's share.
+            Stopped: the messages were being answered.
+        """
+        path = self._work / f"generic-{self.key(row, seed)}.json"
+        if path.exists():
+            return from_content(json.loads(path.read_bytes()))
+        share = row.search["generic_share"]
+        own = {**row.search, "generic_share": 1.0, "num_best": row.search["beam"]}
+        search = responder.search_config(**own)
+        answers = self._answers(self._held_out(), Speaker(responder, search))
+        bound = find_bound(answers, asdict(search), [share], _GENERIC)
+        if bound.prices[share] is None:
+            raise ConfigError(
+                f"table.rows.{row.name}.search.generic_share={share:g} cannot be kept by prices "
+                f"from {bound.messages} messages: raise table.tune_messages, the share, or the beam"
+            )
+        logger.info("%s: generic replies cost %g nats", row.name, bound.prices[share])
+        write_whole(path, json.dumps(as_content(bound)))
+        return bound
+
+    def _held_out(self) -> Task:
+        split = "valid" if "valid" in self._data.splits else "train"
+        return Task(self._data, split, self._effort.tune_messages, self._effort.batch_size)
+
+    def _answers(self, task: Task, speaker: Speaker) -> list[Answer]:
+        messages, answers = task.messages(), list[Answer]()
+        for first in range(0, len(messages), task.batch_size):
+            if self._stop():
+                raise Stopped
+            some = messages[first : first + task.batch_size]
+            answers += speaker.answers(some, range(first, first + len(some)))
+        return answers
 
 
 def check_same_data(name: str, run: Path, data: PreparedData) -> None:

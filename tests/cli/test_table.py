@@ -13,8 +13,10 @@ import pytest
 from conftest import Command, Compose
 
 from dvs2s.build import prepared_data
+from dvs2s.coverage.generic import find_bound, from_content
 from dvs2s.errors import DataError
 from dvs2s.loading import load
+from dvs2s.scoring import grouped
 from dvs2s.table.decode import Speaker
 from dvs2s.table.rows import check_same_data
 
@@ -210,6 +212,39 @@ def test_rows_search_as_this_command_says_and_apart_from_a_reranked_one(
     assert "kind=greedy vocabulary=full" in about["S2SA"]
 
 
+def test_a_row_with_a_bound_prices_generic_replies_on_held_out_messages(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
+    one = [*table, "table.seeds=[0]", "table.only=[DVS2S,DVS2S-bounded]", "search=greedy"]
+    priced = [*one, "table.rows.DVS2S-bounded.search.generic_share=0.4"]
+    ran = command("table", *priced, "search.beam=4")
+    assert ran.code == 0, ran.err
+    folder = tmp_path / "made"
+    said = [
+        json.loads(line)
+        for line in (folder / "replies" / "DVS2S-bounded-0.jsonl").read_text().splitlines()
+    ]
+    (stored,) = folder.glob("generic-*.json")
+    bot = load(folder / "models" / "DVS2S-0")
+    search = {"kind": "beam", "beam": 4, "num_best": 4, "vocabulary": "size"}
+    valid = prepared_data(bot.config.data, progress=False).split("valid")
+    held_out = [valid.message(group[0]) for group in grouped(valid, len(valid))]
+    texts = [" ".join(bot.vocabulary.decode(ids.tolist())) for ids in held_out]
+    answers = bot.answers(texts, bot.search_config(**search))
+    expected = find_bound(answers, {}, [0.4], 20)
+    found = from_content(json.loads(stored.read_bytes()))
+    assert found.replies == expected.replies and found.messages == expected.messages
+    assert found.prices[0.4] == pytest.approx(expected.prices[0.4], abs=1e-4)
+    price = found.prices[0.4]
+    assert price is not None
+    lists = bot.answers([row["message"] for row in said], bot.search_config(**search))
+    best = [found.ranked(answer, price, 1).replies[0].tokens for answer in lists]
+    assert [row["reply"] for row in said] == [" ".join(tokens) for tokens in best]
+
+    few = command("table", *one, "table.tune_messages=3")
+    assert few.code == 2 and "generic_share=0.1 cannot be kept by prices from 1 messages" in few.err
+
+
 def test_rows_of_other_data_are_refused(
     command: Command, compose: Compose, run_dir: Path, table: tuple[str, ...], tmp_path: Path
 ) -> None:
@@ -235,6 +270,10 @@ def table_free(overrides: tuple[str, ...]) -> list[str]:
         ("table.only=[nobody]", "table.only must name rows among S2SA"),
         ("table.study=colour", "table.study must be empty or one of size, alpha"),
         ("table.rows.DVS2S.model=none", "table.rows.DVS2S.model must be one of S2SA"),
+        (
+            "table.rows.S2SA-MMI-bidi.search.generic_share=0.1",
+            "must be ranked again or have a generic_share below 1, got both: rerank=bidirectional",
+        ),
         ("table.seeds=[1,1]", "table.seeds must be different numbers"),
         ("table.models.S2SA.run=x", "table.models.S2SA.run must hold {seed} for 2 seeds"),
         ("table.vectors=nowhere.vec", "cannot read table.vectors=nowhere.vec"),
