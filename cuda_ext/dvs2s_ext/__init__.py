@@ -3,6 +3,8 @@
 from pathlib import Path
 
 __version__ = "0.1.0"
+INTERFACE = 1
+"""What ``dvs2s.ops`` must expect: one more with every change of an operator's arguments."""
 
 
 def libraries() -> list[Path]:

@@ -12,6 +12,7 @@ import torch
 from dvs2s.ops import gpu
 
 logger = logging.getLogger("dvs2s")
+_INTERFACE = 1  # of dvs2s_ext: an older build takes other arguments, and would fail in the middle
 
 BUILD = "pip install --no-build-isolation ./cuda_ext (make ext) builds it"
 
@@ -42,7 +43,12 @@ def load() -> Loaded:
     if spec is None:
         return Loaded("", f"there is no compiled extension: {BUILD}", {}, False)
     try:
-        paths = [str(path) for path in importlib.import_module("dvs2s_ext").libraries()]
+        package = importlib.import_module("dvs2s_ext")
+        built = getattr(package, "INTERFACE", 0)
+        if built != _INTERFACE:
+            reason = f"is of interface {built}, and {_INTERFACE} is needed"
+            return Loaded("", f"the compiled extension {reason}: {BUILD}", {}, False)
+        paths = [str(path) for path in package.libraries()]
         for path in paths:
             torch.ops.load_library(path)  # type: ignore[no-untyped-call]
     except (OSError, ImportError) as error:  # FileNotFoundError is an OSError

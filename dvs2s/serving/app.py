@@ -49,7 +49,7 @@ def create_app(
     async def start() -> None:
         try:
             await engine.start()
-        except RuntimeError as error:
+        except Exception as error:  # of any kind: else it would show only when the server ends
             if on_failure is None:
                 logger.error("the engine does not start: %s", error)
             else:

@@ -18,6 +18,7 @@ logger = logging.getLogger("dvs2s")
 
 _WATCH = 0.5
 _LONGEST_PAUSE = 30.0
+_NOT_LOADED = "the model could not be loaded"
 NewProcess = Callable[..., EngineProcess]
 
 
@@ -174,7 +175,11 @@ class Engine:
         Raises:
             RuntimeError: the models could not be loaded.
         """
-        await self._replace()
+        try:
+            await self._replace()
+        except Exception:
+            self._failure = _NOT_LOADED
+            raise
         self._spawn(self._watch())
 
     async def reload(self) -> None:
@@ -239,7 +244,7 @@ class Engine:
                 await self._replace()
                 logger.warning("the engine process was restarted: now %d", self.pid)
             except (RuntimeError, OSError) as error:
-                self._failure = "the model could not be loaded"
+                self._failure = _NOT_LOADED
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 logger.error("the engine does not start (%s); next try in %.1f s", error, pause)
 

@@ -56,9 +56,10 @@ class EngineProcess:
         """
         pipe = asyncio.subprocess.PIPE
         self._answer = asyncio.get_running_loop().create_future()
-        # In a group of its own: Ctrl-C is the front's affair, also while the child imports.
+        # In a session of its own: Ctrl-C is the front's affair, also while the child imports. (A
+        # group of its own would do; uvloop, which Ray Serve brings, has no process_group.)
         self._process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=pipe, stdout=pipe, limit=_LONGEST_LINE, process_group=0
+            *self._command, stdin=pipe, stdout=pipe, limit=_LONGEST_LINE, start_new_session=True
         )
         self._write(self._settings)
         self._reader = asyncio.create_task(self._read())

@@ -1,5 +1,6 @@
 """The sparse operators against float64 loops, whichever kernels are loaded."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -421,6 +422,17 @@ def test_the_compiled_kernel_refuses_words_outside_of_the_weights() -> None:
         ids[0, 0] = wrong
         with pytest.raises(RuntimeError, match="ids must lie in 0..8"):
             ops.sparse_log_softmax(hidden, weight, bias, ids, lengths, validate=False)
+
+
+@pytest.mark.skipif(not COMPILED, reason="there is no compiled extension")
+def test_an_extension_of_another_interface_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build that was not made again would take other arguments, and fail in the middle."""
+    built = importlib.import_module("dvs2s_ext").INTERFACE
+    monkeypatch.setattr(extension, "_INTERFACE", built + 1)
+    found = extension.load.__wrapped__()
+    assert not found.path and not found.cpu
+    assert f"is of interface {built}, and {built + 1} is needed" in found.why_not
+    assert "make ext" in found.why_not
 
 
 @pytest.mark.skipif(not COMPILED, reason="there is no compiled extension")

@@ -50,6 +50,24 @@ def children() -> set[int]:
     return {p.pid for p in psutil.Process().children(recursive=True)}
 
 
+def test_the_engine_runs_under_uvloop(tiny_run: Path) -> None:
+    """The loop of Ray Serve, and of uvicorn where it is installed."""
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+
+    async def story() -> None:
+        engine = Engine(settings(tiny_run), ServerOptions())
+        await engine.start()
+        try:
+            assert os.getpgid(engine.pid) != os.getpgid(0)  # Ctrl-C does not reach it
+            events = await collect(engine.submit(job(engine), "me"))
+            assert events[-1]["replies"][0]["text"]
+        finally:
+            await engine.stop()
+
+    uvloop.run(story())
+    assert not children()
+
+
 def test_a_killed_engine_is_restarted_and_a_reload_drops_nothing(tiny_run: Path) -> None:
     async def story() -> None:
         engine = Engine(settings(tiny_run), ServerOptions())
@@ -158,6 +176,17 @@ def with_slow(story: Callable[[Engine, SlowProcess], Awaitable[None]], **options
         await engine.stop()
 
     asyncio.run(run())
+
+
+def test_an_engine_that_did_not_start_says_so_for_good() -> None:
+    class Broken(SlowProcess):
+        async def start(self, timeout: float) -> tuple[ModelInfo, ...]:
+            raise ValueError("unexpected kwargs")
+
+    engine = Engine({"models": {}}, ServerOptions(), new_process=Broken)
+    with pytest.raises(ValueError, match="unexpected kwargs"):
+        asyncio.run(engine.start())
+    assert engine.why_not == "the model could not be loaded"
 
 
 def test_a_full_queue_refuses_and_what_leaves_makes_room() -> None:

@@ -13,7 +13,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from serving_fakes import FakeEngine, Serve
+from serving_fakes import FakeEngine, Serve, serving
+
+from dvs2s.serving.app import create_app
+from dvs2s.serving.options import ServerOptions
 
 TLS = ssl.create_default_context()  # never used, but dear to make for each request
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}
@@ -31,6 +34,22 @@ def post(
 
 def client(address: str, **kwargs: Any) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, **kwargs)
+
+
+def test_an_engine_that_cannot_start_is_said_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(FakeEngine):
+        async def start(self) -> None:
+            raise ValueError("unexpected kwargs")
+
+    broken = Broken()
+    broken.why_not = "the model is loading"
+    with serving(create_app(broken, ServerOptions())) as address:
+        assert httpx.get(f"{address}/readyz", verify=TLS).status_code == 503
+        assert "the engine does not start: unexpected kwargs" in caplog.text
+    told: list[Exception] = []
+    with serving(create_app(broken, ServerOptions(), on_failure=told.append)):
+        pass
+    assert [type(error) for error in told] == [ValueError]
 
 
 def test_openais_client_gets_whole_and_streamed_replies(serve: Serve) -> None:

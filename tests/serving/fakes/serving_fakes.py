@@ -159,6 +159,7 @@ def serving(app: FastAPI, read_seconds: float = 10.0) -> Iterator[str]:
     config = uvicorn.Config(
         app,
         port=0,
+        loop="asyncio",  # as serve.py has it
         http=protocol(read_seconds),
         ws="none",
         log_config=None,
