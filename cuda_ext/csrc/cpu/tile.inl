@@ -10,6 +10,15 @@
 
 constexpr int kSecondCache = 2;  // of __builtin_prefetch
 
+// f(0), f(1) ... f(N - 1), each a constant: arrays that are indexed by these alone are registers,
+// where those indexed in a loop are written to memory at its end and read again after it.
+template <int N, class F>
+inline __attribute__((always_inline)) void each(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, I>()), ...);
+  }(std::make_integer_sequence<int, N>());
+}
+
 // One tile. The first of a weight row's tiles (kFirst) writes `minus`, the others read it. On the way
 // kAhead rows of `next` are fetched.
 template <class D, int NW, int NX, int kAhead, bool kFirst>
@@ -19,46 +28,44 @@ inline __attribute__((always_inline)) void tile(
   constexpr bool kSums = D::kOffset != 0 && kFirst;
   typename D::Acc acc[NW][NX];
   typename D::Acc sums[NW];
-  for (int i = 0; i < NW; ++i) {
-    sums[i] = D::zero();
-    for (int j = 0; j < NX; ++j) acc[i][j] = D::zero();
-  }
+  each<NW>([&](auto i) {
+    if constexpr (kSums) sums[i] = D::zero();
+    each<NX>([&](auto j) { acc[i][j] = D::zero(); });
+  });
   int64_t k = 0;
   for (; k + D::kLanes <= H; k += D::kLanes) {
     typename D::LoadW rows[NW];
-    for (int i = 0; i < NW; ++i) {
+    each<NW>([&](auto i) {
       rows[i] = D::load_w(w[i] + k);
       if constexpr (kSums) sums[i] = D::offset(sums[i], rows[i]);
-    }
-    for (int i = 0; i < kAhead; ++i) {
+    });
+    each<kAhead>([&](auto i) {
       __builtin_prefetch(static_cast<const typename D::Weight*>(next[i]) + k, 0, kSecondCache);
-    }
-    for (int j = 0; j < NX; ++j) {
+    });
+    each<NX>([&](auto j) {
       const auto hidden = D::load_x(x[j] + k);
-      for (int i = 0; i < NW; ++i) acc[i][j] = D::fma(acc[i][j], rows[i], hidden);
-    }
+      each<NW>([&](auto i) { acc[i][j] = D::fma(acc[i][j], rows[i], hidden); });
+    });
   }
   if (k < H) {
     const int n = static_cast<int>(H - k);
-    for (int i = 0; i < NW; ++i) {
+    each<NW>([&](auto i) {
       const auto row = D::tail_w(w[i] + k, n);
       if constexpr (kSums) sums[i] = D::offset(sums[i], row);
-      for (int j = 0; j < NX; ++j) {
-        acc[i][j] = D::fma(acc[i][j], row, D::tail_x(x[j] + k, n));
-      }
-    }
+      each<NX>([&](auto j) { acc[i][j] = D::fma(acc[i][j], row, D::tail_x(x[j] + k, n)); });
+    });
   }
   if constexpr (kSums) {
-    for (int i = 0; i < NW; ++i) minus[i] = D::total(sums[i]);
+    each<NW>([&](auto i) { minus[i] = D::total(sums[i]); });
   }
-  for (int j = 0; j < NX; ++j) {
+  each<NX>([&](auto j) {
     if constexpr (NW == 4) {
       const typename D::Acc column[4] = {acc[0][j], acc[1][j], acc[2][j], acc[3][j]};
       D::reduce4(column, minus, out + j * ld);
     } else {
-      for (int i = 0; i < NW; ++i) out[j * ld + i] = D::reduce(acc[i][j], minus[i]);
+      each<NW>([&](auto i) { out[j * ld + i] = D::reduce(acc[i][j], minus[i]); });
     }
-  }
+  });
 }
 
 template <class D, int NW, int NX, bool kFirst>
