@@ -41,15 +41,16 @@ struct F32 {
   using Hidden = float;
   using Acc = __m512;
   using LoadW = __m512;
-  static constexpr int kLanes = 16, kMaxW = 4, kMaxX = 6, kOffset = 0;
+  static constexpr int kLanes = 16, kMaxW = 4, kMaxX = 6;
   static Acc zero() { return _mm512_setzero_ps(); }
   static __m512 load_w(const float* p) { return _mm512_loadu_ps(p); }
   static __m512 load_x(const float* p) { return _mm512_loadu_ps(p); }
   static __m512 tail_w(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
   static __m512 tail_x(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
   static Acc fma(Acc acc, __m512 w, __m512 x) { return _mm512_fmadd_ps(w, x, acc); }
+  static int32_t excess(const void*, int64_t) { return 0; }
   static float reduce(Acc acc, int32_t) { return sum16(acc); }
-  static void reduce4(const Acc* a, const int32_t*, float* out) {
+  static void reduce4(const Acc* a, int32_t, float* out) {
     sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
@@ -72,7 +73,7 @@ struct BF16 {
   using Hidden = uint16_t;
   using Acc = __m512;
   using LoadW = __m512bh;
-  static constexpr int kLanes = 32, kMaxW = 4, kMaxX = 6, kOffset = 0;
+  static constexpr int kLanes = 32, kMaxW = 4, kMaxX = 6;
   static Acc zero() { return _mm512_setzero_ps(); }
   static __m512bh load_w(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
   static __m512bh load_x(const uint16_t* p) { return load_w(p); }
@@ -84,39 +85,42 @@ struct BF16 {
     asm("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
     return acc;
   }
+  static int32_t excess(const void*, int64_t) { return 0; }
   static float reduce(Acc acc, int32_t) { return sum16(acc); }
-  static void reduce4(const Acc* a, const int32_t*, float* out) {
+  static void reduce4(const Acc* a, int32_t, float* out) {
     sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
 
+#include "quantise.inl"
+
+// VNNI multiplies unsigned by signed: 128 is added to the weights on the way, which is a change of
+// one bit, and what it adds to a sum is known from the hidden row alone.
 struct Int8 {
   using Weight = int8_t;
-  using Hidden = uint8_t;
+  using Hidden = int8_t;
   using Acc = __m512i;
   using LoadW = __m512i;
-  static constexpr int kLanes = 64, kMaxW = 4, kMaxX = 5, kOffset = 128;
+  static constexpr int kLanes = 64, kMaxW = 4, kMaxX = 5;
   static Acc zero() { return _mm512_setzero_si512(); }
-  static __m512i load_w(const int8_t* p) { return _mm512_loadu_si512(p); }
-  static __m512i load_x(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static __m512i tail_w(const int8_t* p, int n) {
-    return _mm512_maskz_loadu_epi8((1ull << n) - 1, p);
-  }
-  static __m512i tail_x(const uint8_t* p, int n) {
+  static __m512i add_128(__m512i w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
+  static __m512i load_w(const int8_t* p) { return add_128(_mm512_loadu_si512(p)); }
+  static __m512i load_x(const int8_t* p) { return _mm512_loadu_si512(p); }
+  static __m512i tail_w(const int8_t* p, int n) { return add_128(tail_x(p, n)); }
+  static __m512i tail_x(const int8_t* p, int n) {
     return _mm512_maskz_loadu_epi8((1ull << n) - 1, p);
   }
   // g++ 12 copies the accumulators of _mm512_dpbusd_epi32 to the stack and back
   static Acc fma(Acc acc, __m512i w, __m512i x) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
+    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
     return acc;
   }
-  static Acc offset(Acc acc, __m512i w) {
-    return fma(acc, w, _mm512_set1_epi8(static_cast<char>(kOffset)));
+  static int32_t excess(const int8_t* x, int64_t H) { return 128 * quantised_sum(x, H); }
+  static float reduce(Acc acc, int32_t excess) {
+    return static_cast<float>(_mm512_reduce_add_epi32(acc) - excess);
   }
-  static int32_t total(Acc acc) { return _mm512_reduce_add_epi32(acc); }
-  static float reduce(Acc acc, int32_t minus) { return static_cast<float>(total(acc) - minus); }
   // integers: any order is exact
-  static void reduce4(const Acc* a, const int32_t* minus, float* out) {
+  static void reduce4(const Acc* a, int32_t excess, float* out) {
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]),
                                         _mm512_unpackhi_epi32(a[0], a[1]));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]),
@@ -127,12 +131,10 @@ struct Int8 {
                                           _mm512_extracti64x4_epi64(all, 1));
     const __m128i four =
         _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    const __m128i less = _mm_loadu_si128(reinterpret_cast<const __m128i*>(minus));
-    _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_sub_epi32(four, less)));
+    _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_sub_epi32(four, _mm_set1_epi32(excess))));
   }
 };
 
-#include "quantise.inl"
 #include "tile.inl"
 
 // exp for x <= 0 (any float below, NaN stays NaN): Cephes' polynomial, within 2 units in the last
@@ -225,7 +227,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kAvx512 = {"avx512", "avx512_bf16", "avx512_vnni", dots<F32>, dots<BF16>, dots<F16>,
-                         dots<Int8>, Int8::kOffset, quantise, stats, above,
+                         dots<Int8>, quantise, stats, above,
                          peak<F32>, peak<BF16>, peak<Int8>, read};
 
 }  // namespace dvs2s

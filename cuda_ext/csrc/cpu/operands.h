@@ -73,7 +73,7 @@ struct Operands {
     return weight_data_ + word * H * element_;
   }
   const void* hidden_row(int64_t i) const {
-    if (!quantised_.empty()) return quantised_.data() + i * H;
+    if (!quantised_.empty()) return quantised_row(i);
     return hidden_data_ + i * H * element_;
   }
   float bias(int64_t word) const { return bias_[word]; }
@@ -86,6 +86,14 @@ struct Operands {
   }
 
  private:
+  // quantised rows start with a cache line: loads of whole vectors that span two take twice as long
+  static constexpr int64_t kLine = 64;
+  struct alignas(kLine) Line {
+    int8_t values[kLine];
+  };
+  const int8_t* quantised_row(int64_t i) const { return quantised_[i * lines_a_row_].values; }
+  int8_t* quantised_row(int64_t i) { return quantised_[i * lines_a_row_].values; }
+
   void read_lengths(const Tensor& lengths_in) {
     const Tensor flat =
         torch::stable::contiguous(torch::stable::to(lengths_in, ScalarType::Long));
@@ -106,14 +114,15 @@ struct Operands {
   void quantise(const Kernels& k, const Tensor& scales) {
     keep_scales_ = torch::stable::contiguous(scales);
     row_scale_ = static_cast<const float*>(keep_scales_->const_data_ptr());
-    quantised_.resize(static_cast<size_t>(B * R * H));
+    lines_a_row_ = (H + kSumBytes + kLine - 1) / kLine;
+    quantised_.resize(static_cast<size_t>(B * R * lines_a_row_));
     hidden_scale_.resize(static_cast<size_t>(B * R));
     const Tensor flat =
         torch::stable::contiguous(torch::stable::to(hidden_, ScalarType::Float));
     const auto* x = static_cast<const float*>(flat.const_data_ptr());
     parallel(B * R, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        hidden_scale_[i] = k.quantise(x + i * H, H, k.int8_offset, quantised_.data() + i * H);
+        hidden_scale_[i] = k.quantise(x + i * H, H, quantised_row(i));
       }
     });
   }
@@ -124,7 +133,8 @@ struct Operands {
   const char* hidden_data_ = nullptr;
   const float* bias_ = nullptr;
   const float* row_scale_ = nullptr;
-  std::vector<uint8_t> quantised_;
+  std::vector<Line> quantised_;
+  int64_t lines_a_row_ = 0;
   std::vector<float> hidden_scale_;
   int64_t element_ = 4;
 };

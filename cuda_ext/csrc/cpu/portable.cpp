@@ -89,7 +89,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kPortable = {"portable", "portable", "portable", dots<float, float>,
-                           dots<BFloat16, float>, dots<Half, float>, dots<int8_t, int32_t>, 0, quantise,
+                           dots<BFloat16, float>, dots<Half, float>, dots<int8_t, int32_t>, quantise,
                            stats, above, peak<float, float>, peak<BFloat16, float>,
                            peak<int8_t, int32_t>, read};
 
