@@ -93,6 +93,7 @@ struct Int8 {  // widened to 16 bits: exact, where pairs of products of 8 bits w
   }
 };
 
+#include "order.inl"
 #include "quantise.inl"
 #include "tile.inl"
 
@@ -188,7 +189,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kAvx2 = {"avx2", "avx2", "avx2", dots<F32>, dots<BF16>, dots<F16>,
-                       dots<Int8>, quantise, stats, above,
+                       dots<Int8>, quantise, stats, above, peaks, places,
                        peak<F32>, peak<F32>, peak<Int8>, read};
 
 }  // namespace dvs2s

@@ -1,6 +1,7 @@
 // AVX-512: float32 and float16 (F, BW), bfloat16 (BF16), int8 (VNNI).
 #include "kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -195,6 +196,45 @@ int64_t above(const float* z, int64_t n, float threshold, int32_t* found) {
   return count;
 }
 
+void peaks(const float* z, int64_t n, float* out) {
+  static_assert(kPeaks == 64);
+  const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  __m512 a = low, b = low, c = low, d = low;
+  auto take = [&](__m512 peak, int64_t first) {
+    if (first >= n) return peak;
+    const __mmask16 valid = n - first >= 16 ? 0xffff : first16(static_cast<int>(n - first));
+    return _mm512_max_ps(_mm512_mask_loadu_ps(low, valid, z + first), peak);
+  };
+  for (int64_t i = 0; i < n; i += 64) {
+    a = take(a, i), b = take(b, i + 16), c = take(c, i + 32), d = take(d, i + 48);
+  }
+  _mm512_storeu_ps(out, a);
+  _mm512_storeu_ps(out + 16, b);
+  _mm512_storeu_ps(out + 32, c);
+  _mm512_storeu_ps(out + 48, d);
+}
+
+void places(const float* z, int64_t n, int32_t* out) {
+  const __m512i one = _mm512_set1_epi32(1);
+  for (int64_t first = 0; first < n; first += 16) {
+    const int64_t last = std::min(first + 16, n);
+    const __mmask16 valid = first16(static_cast<int>(last - first));
+    const __m512 mine = _mm512_maskz_loadu_ps(valid, z + first);
+    __m512i before = _mm512_setzero_si512();
+    int64_t i = 0;
+    auto count = [&](__mmask16 hits) { before = _mm512_mask_add_epi32(before, hits, before, one); };
+    for (; i < first; ++i) count(_mm512_cmp_ps_mask(_mm512_set1_ps(z[i]), mine, _CMP_GE_OQ));
+    for (; i < last; ++i) {  // before those of equal value that come later
+      const __mmask16 later = static_cast<__mmask16>(~1u << (i - first));
+      const __m512 other = _mm512_set1_ps(z[i]);
+      count(_mm512_cmp_ps_mask(other, mine, _CMP_GT_OQ) |
+            _mm512_mask_cmp_ps_mask(later, other, mine, _CMP_EQ_OQ));
+    }
+    for (; i < n; ++i) count(_mm512_cmp_ps_mask(_mm512_set1_ps(z[i]), mine, _CMP_GT_OQ));
+    _mm512_mask_storeu_epi32(out + first, valid, before);
+  }
+}
+
 template <class D>
 int64_t peak(int64_t repeats) {
   constexpr int kAccumulators = 16;
@@ -227,7 +267,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kAvx512 = {"avx512", "avx512_bf16", "avx512_vnni", dots<F32>, dots<BF16>, dots<F16>,
-                         dots<Int8>, quantise, stats, above,
+                         dots<Int8>, quantise, stats, above, peaks, places,
                          peak<F32>, peak<BF16>, peak<Int8>, read};
 
 }  // namespace dvs2s

@@ -34,6 +34,14 @@ using Stats = void (*)(const float* z, int64_t n, float* largest, float* sum);
 // Writes the places i < n with z[i] > threshold, rising, to `found`; returns how many.
 using Above = int64_t (*)(const float* z, int64_t n, float threshold, int32_t* found);
 
+// Largest of the logits i, i + kPeaks, i + 2 kPeaks ... of n, for each i < kPeaks; NaN left out, -inf
+// where there is none.
+constexpr int kPeaks = 64;
+using Peaks = void (*)(const float* z, int64_t n, float* peaks);
+
+// Where each of n <= kPeaks logits, none of them NaN, stands in falling order, ties as they come.
+using Places = void (*)(const float* z, int64_t n, int32_t* places);
+
 // For benchmarks, the machine's own limits: `repeats` rounds of independent multiply-adds in
 // registers, returning how many products; and all of n bytes loaded, once.
 using Peak = int64_t (*)(int64_t repeats);
@@ -48,6 +56,8 @@ struct Kernels {
   Quantise quantise;
   Stats stats;
   Above above;
+  Peaks peaks;
+  Places places;
   Peak peak_f32, peak_bf16, peak_int8;
   Read read;
 };

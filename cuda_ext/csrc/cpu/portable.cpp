@@ -40,6 +40,7 @@ void dots(
   }
 }
 
+#include "order.inl"
 #include "quantise.inl"
 
 void stats(const float* z, int64_t n, float* largest, float* sum) {
@@ -90,7 +91,7 @@ float read(const void* data, int64_t bytes) {
 
 const Kernels kPortable = {"portable", "portable", "portable", dots<float, float>,
                            dots<BFloat16, float>, dots<Half, float>, dots<int8_t, int32_t>, quantise,
-                           stats, above, peak<float, float>, peak<BFloat16, float>,
+                           stats, above, peaks, places, peak<float, float>, peak<BFloat16, float>,
                            peak<int8_t, int32_t>, read};
 
 }  // namespace dvs2s
