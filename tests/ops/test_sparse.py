@@ -463,7 +463,8 @@ def test_other_kernels_pass_the_same_tests(switch: str) -> None:
     if os.environ.get("DVS2S_INNER"):
         pytest.skip("already inside")
     chosen = (
-        "softmax or topk or best or ties or neighbours or precision or int8 or extreme or nan or switch"
+        "softmax or topk or best or ties or neighbours or precision or int8 or extreme or nan "
+        "or switch"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
     command += ["-k", f"({chosen}) and not other_kernels"]

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <tuple>
 #include <vector>
@@ -338,21 +339,21 @@ std::tuple<Tensor, Tensor, Tensor> sparse_topk(
   if (route == kGather && in.B >= 2 * static_cast<int64_t>(torch::stable::get_num_threads())) {
     // an example's logits live and die in the cache of the core that made them
     parallel(in.B, [&](int64_t begin, int64_t end) {
-      std::vector<float> z(static_cast<size_t>(in.R * in.K));
+      const auto z = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(in.R * in.K));
       for (int64_t b = begin; b < end; ++b) {
         for (int64_t first = 0; first < in.lengths[b]; first += kBlock) {
-          gather_block(in, b, first, std::min(first + kBlock, in.lengths[b]), z.data(), in.K);
+          gather_block(in, b, first, std::min(first + kBlock, in.lengths[b]), z.get(), in.K);
         }
-        mask_tail(in, b, z.data());
-        for (int64_t r = 0; r < in.R; ++r) finish(b * in.R + r, z.data() + r * in.K);
+        mask_tail(in, b, z.get());
+        for (int64_t r = 0; r < in.R; ++r) finish(b * in.R + r, z.get() + r * in.K);
       }
     });
     return {scores, slots, lse};
   }
-  std::vector<float> z(static_cast<size_t>(in.B * in.R * in.K));
-  all_logits(in, route, z.data());
+  const auto z = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(in.B * in.R * in.K));
+  all_logits(in, route, z.get());
   parallel(in.B * in.R, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) finish(i, z.data() + i * in.K);
+    for (int64_t i = begin; i < end; ++i) finish(i, z.get() + i * in.K);
   });
   return {scores, slots, lse};
 }
