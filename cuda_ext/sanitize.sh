@@ -31,7 +31,7 @@ done
 export LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so)"
 export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 export PYTHONPATH="$folder/site" OMP_NUM_THREADS=2
-kinds="softmax or topk or ties or neighbours or precision or int8 or extreme or nan or select or compact or refuses"
+kinds="softmax or topk or best or ties or neighbours or precision or int8 or extreme or nan or select or compact or refuses"
 for isa in avx512 avx2 portable; do
   if ! DVS2S_CPU_ISA=$isa "$python" -c 'from dvs2s.ops import extension; print(extension.describe())' \
       > "$folder/isa.log" 2>&1; then

@@ -89,6 +89,24 @@ def test_ties_go_to_the_lower_slot() -> None:
     assert scores[0, 0, 2:].tolist() == [-torch.inf, -torch.inf]
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.integers(1, 400), k=st.integers(1, 90), values=st.integers(1, 1000), seed=st.integers()
+)
+def test_the_best_of_few_and_of_many_values(words: int, k: int, values: int, seed: int) -> None:
+    """Few values: more words share one than can be put in order by counting. -inf among them."""
+    k = min(k, words)
+    generator = torch.Generator().manual_seed(seed % 2**32)
+    bias = torch.randint(-values, values, (words,), generator=generator).float()
+    bias[bias % 7 == 3] = -torch.inf
+    bias[0] = 0.0  # a sum there is
+    ids = torch.arange(words)[None]
+    _, slots = ops.sparse_topk(
+        torch.ones(1, 1, 2), torch.zeros(words, 2), bias, ids, torch.tensor([words]), k
+    )
+    assert slots[0, 0].tolist() == bias.sort(descending=True, stable=True).indices[:k].tolist()
+
+
 @settings(max_examples=40, deadline=None)
 @given(shape=shapes)
 def test_an_example_does_not_notice_its_neighbours(shape: dict[str, int]) -> None:
@@ -445,7 +463,8 @@ def test_other_kernels_pass_the_same_tests(switch: str) -> None:
     if os.environ.get("DVS2S_INNER"):
         pytest.skip("already inside")
     chosen = (
-        "softmax or topk or ties or neighbours or precision or int8 or extreme or nan or switch"
+        "softmax or topk or best or ties or neighbours or precision or int8 or extreme or nan "
+        "or switch"
     )
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
     command += ["-k", f"({chosen}) and not other_kernels"]

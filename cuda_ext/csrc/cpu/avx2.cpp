@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #if defined(__x86_64__)
 #pragma GCC push_options
@@ -30,13 +31,14 @@ struct F32 {
   using Hidden = float;
   using Acc = __m256;
   using LoadW = __m256;
-  static constexpr int kLanes = 8, kMaxW = 3, kMaxX = 4, kOffset = 0;
+  static constexpr int kLanes = 8, kMaxW = 3, kMaxX = 4;
   static Acc zero() { return _mm256_setzero_ps(); }
   static __m256 load_w(const float* p) { return _mm256_loadu_ps(p); }
   static __m256 load_x(const float* p) { return _mm256_loadu_ps(p); }
   static __m256 tail_w(const float* p, int n) { return load_w(Padded<float, 8>(p, n).values); }
   static __m256 tail_x(const float* p, int n) { return tail_w(p, n); }
   static Acc fma(Acc acc, __m256 w, __m256 x) { return _mm256_fmadd_ps(w, x, acc); }
+  static int32_t excess(const void*, int64_t) { return 0; }
   static float reduce(Acc acc, int32_t) { return sum8(acc); }
 };
 
@@ -70,7 +72,7 @@ struct Int8 {  // widened to 16 bits: exact, where pairs of products of 8 bits w
   using Hidden = int8_t;
   using Acc = __m256i;
   using LoadW = __m256i;
-  static constexpr int kLanes = 16, kMaxW = 3, kMaxX = 4, kOffset = 0;
+  static constexpr int kLanes = 16, kMaxW = 3, kMaxX = 4;
   static Acc zero() { return _mm256_setzero_si256(); }
   static __m256i load_w(const int8_t* p) {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -81,6 +83,7 @@ struct Int8 {  // widened to 16 bits: exact, where pairs of products of 8 bits w
   static Acc fma(Acc acc, __m256i w, __m256i x) {
     return _mm256_add_epi32(acc, _mm256_madd_epi16(w, x));
   }
+  static int32_t excess(const void*, int64_t) { return 0; }
   static float reduce(Acc acc, int32_t) {
     const __m128i half =
         _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));
@@ -90,6 +93,7 @@ struct Int8 {  // widened to 16 bits: exact, where pairs of products of 8 bits w
   }
 };
 
+#include "order.inl"
 #include "quantise.inl"
 #include "tile.inl"
 
@@ -185,7 +189,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kAvx2 = {"avx2", "avx2", "avx2", dots<F32>, dots<BF16>, dots<F16>,
-                       dots<Int8>, Int8::kOffset, quantise, stats, above,
+                       dots<Int8>, quantise, stats, above, peaks, places,
                        peak<F32>, peak<F32>, peak<Int8>, read};
 
 }  // namespace dvs2s

@@ -1,9 +1,11 @@
 // AVX-512: float32 and float16 (F, BW), bfloat16 (BF16), int8 (VNNI).
 #include "kernels.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #if defined(__x86_64__)
 #pragma GCC push_options
@@ -40,15 +42,16 @@ struct F32 {
   using Hidden = float;
   using Acc = __m512;
   using LoadW = __m512;
-  static constexpr int kLanes = 16, kMaxW = 4, kMaxX = 6, kOffset = 0;
+  static constexpr int kLanes = 16, kMaxW = 4, kMaxX = 6;
   static Acc zero() { return _mm512_setzero_ps(); }
   static __m512 load_w(const float* p) { return _mm512_loadu_ps(p); }
   static __m512 load_x(const float* p) { return _mm512_loadu_ps(p); }
   static __m512 tail_w(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
   static __m512 tail_x(const float* p, int n) { return _mm512_maskz_loadu_ps(first16(n), p); }
   static Acc fma(Acc acc, __m512 w, __m512 x) { return _mm512_fmadd_ps(w, x, acc); }
+  static int32_t excess(const void*, int64_t) { return 0; }
   static float reduce(Acc acc, int32_t) { return sum16(acc); }
-  static void reduce4(const Acc* a, const int32_t*, float* out) {
+  static void reduce4(const Acc* a, int32_t, float* out) {
     sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
@@ -71,7 +74,7 @@ struct BF16 {
   using Hidden = uint16_t;
   using Acc = __m512;
   using LoadW = __m512bh;
-  static constexpr int kLanes = 32, kMaxW = 4, kMaxX = 6, kOffset = 0;
+  static constexpr int kLanes = 32, kMaxW = 4, kMaxX = 6;
   static Acc zero() { return _mm512_setzero_ps(); }
   static __m512bh load_w(const uint16_t* p) { return (__m512bh)_mm512_loadu_si512(p); }
   static __m512bh load_x(const uint16_t* p) { return load_w(p); }
@@ -83,39 +86,42 @@ struct BF16 {
     asm("vdpbf16ps %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
     return acc;
   }
+  static int32_t excess(const void*, int64_t) { return 0; }
   static float reduce(Acc acc, int32_t) { return sum16(acc); }
-  static void reduce4(const Acc* a, const int32_t*, float* out) {
+  static void reduce4(const Acc* a, int32_t, float* out) {
     sum16_of_4(a[0], a[1], a[2], a[3], out);
   }
 };
 
+#include "quantise.inl"
+
+// VNNI multiplies unsigned by signed: 128 is added to the weights on the way, which is a change of
+// one bit, and what it adds to a sum is known from the hidden row alone.
 struct Int8 {
   using Weight = int8_t;
-  using Hidden = uint8_t;
+  using Hidden = int8_t;
   using Acc = __m512i;
   using LoadW = __m512i;
-  static constexpr int kLanes = 64, kMaxW = 4, kMaxX = 5, kOffset = 128;
+  static constexpr int kLanes = 64, kMaxW = 4, kMaxX = 5;
   static Acc zero() { return _mm512_setzero_si512(); }
-  static __m512i load_w(const int8_t* p) { return _mm512_loadu_si512(p); }
-  static __m512i load_x(const uint8_t* p) { return _mm512_loadu_si512(p); }
-  static __m512i tail_w(const int8_t* p, int n) {
-    return _mm512_maskz_loadu_epi8((1ull << n) - 1, p);
-  }
-  static __m512i tail_x(const uint8_t* p, int n) {
+  static __m512i add_128(__m512i w) { return _mm512_xor_si512(w, _mm512_set1_epi8(-128)); }
+  static __m512i load_w(const int8_t* p) { return add_128(_mm512_loadu_si512(p)); }
+  static __m512i load_x(const int8_t* p) { return _mm512_loadu_si512(p); }
+  static __m512i tail_w(const int8_t* p, int n) { return add_128(tail_x(p, n)); }
+  static __m512i tail_x(const int8_t* p, int n) {
     return _mm512_maskz_loadu_epi8((1ull << n) - 1, p);
   }
   // g++ 12 copies the accumulators of _mm512_dpbusd_epi32 to the stack and back
   static Acc fma(Acc acc, __m512i w, __m512i x) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
+    asm("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(x));
     return acc;
   }
-  static Acc offset(Acc acc, __m512i w) {
-    return fma(acc, w, _mm512_set1_epi8(static_cast<char>(kOffset)));
+  static int32_t excess(const int8_t* x, int64_t H) { return 128 * quantised_sum(x, H); }
+  static float reduce(Acc acc, int32_t excess) {
+    return static_cast<float>(_mm512_reduce_add_epi32(acc) - excess);
   }
-  static int32_t total(Acc acc) { return _mm512_reduce_add_epi32(acc); }
-  static float reduce(Acc acc, int32_t minus) { return static_cast<float>(total(acc) - minus); }
   // integers: any order is exact
-  static void reduce4(const Acc* a, const int32_t* minus, float* out) {
+  static void reduce4(const Acc* a, int32_t excess, float* out) {
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a[0], a[1]),
                                         _mm512_unpackhi_epi32(a[0], a[1]));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(a[2], a[3]),
@@ -126,12 +132,10 @@ struct Int8 {
                                           _mm512_extracti64x4_epi64(all, 1));
     const __m128i four =
         _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-    const __m128i less = _mm_loadu_si128(reinterpret_cast<const __m128i*>(minus));
-    _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_sub_epi32(four, less)));
+    _mm_storeu_ps(out, _mm_cvtepi32_ps(_mm_sub_epi32(four, _mm_set1_epi32(excess))));
   }
 };
 
-#include "quantise.inl"
 #include "tile.inl"
 
 // exp for x <= 0 (any float below, NaN stays NaN): Cephes' polynomial, within 2 units in the last
@@ -192,6 +196,45 @@ int64_t above(const float* z, int64_t n, float threshold, int32_t* found) {
   return count;
 }
 
+void peaks(const float* z, int64_t n, float* out) {
+  static_assert(kPeaks == 64);
+  const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  __m512 a = low, b = low, c = low, d = low;
+  auto take = [&](__m512 peak, int64_t first) {
+    if (first >= n) return peak;
+    const __mmask16 valid = n - first >= 16 ? 0xffff : first16(static_cast<int>(n - first));
+    return _mm512_max_ps(_mm512_mask_loadu_ps(low, valid, z + first), peak);
+  };
+  for (int64_t i = 0; i < n; i += 64) {
+    a = take(a, i), b = take(b, i + 16), c = take(c, i + 32), d = take(d, i + 48);
+  }
+  _mm512_storeu_ps(out, a);
+  _mm512_storeu_ps(out + 16, b);
+  _mm512_storeu_ps(out + 32, c);
+  _mm512_storeu_ps(out + 48, d);
+}
+
+void places(const float* z, int64_t n, int32_t* out) {
+  const __m512i one = _mm512_set1_epi32(1);
+  for (int64_t first = 0; first < n; first += 16) {
+    const int64_t last = std::min(first + 16, n);
+    const __mmask16 valid = first16(static_cast<int>(last - first));
+    const __m512 mine = _mm512_maskz_loadu_ps(valid, z + first);
+    __m512i before = _mm512_setzero_si512();
+    int64_t i = 0;
+    auto count = [&](__mmask16 hits) { before = _mm512_mask_add_epi32(before, hits, before, one); };
+    for (; i < first; ++i) count(_mm512_cmp_ps_mask(_mm512_set1_ps(z[i]), mine, _CMP_GE_OQ));
+    for (; i < last; ++i) {  // before those of equal value that come later
+      const __mmask16 later = static_cast<__mmask16>(~1u << (i - first));
+      const __m512 other = _mm512_set1_ps(z[i]);
+      count(_mm512_cmp_ps_mask(other, mine, _CMP_GT_OQ) |
+            _mm512_mask_cmp_ps_mask(later, other, mine, _CMP_EQ_OQ));
+    }
+    for (; i < n; ++i) count(_mm512_cmp_ps_mask(_mm512_set1_ps(z[i]), mine, _CMP_GT_OQ));
+    _mm512_mask_storeu_epi32(out + first, valid, before);
+  }
+}
+
 template <class D>
 int64_t peak(int64_t repeats) {
   constexpr int kAccumulators = 16;
@@ -224,7 +267,7 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kAvx512 = {"avx512", "avx512_bf16", "avx512_vnni", dots<F32>, dots<BF16>, dots<F16>,
-                         dots<Int8>, Int8::kOffset, quantise, stats, above,
+                         dots<Int8>, quantise, stats, above, peaks, places,
                          peak<F32>, peak<BF16>, peak<Int8>, read};
 
 }  // namespace dvs2s

@@ -37,7 +37,6 @@ Kernels choose() {
   }
   if (!__builtin_cpu_supports("avx512vnni")) {
     best.int8 = kAvx2.int8;
-    best.int8_offset = kAvx2.int8_offset;
     best.peak_int8 = kAvx2.peak_int8;
     best.isa_int8 = kAvx2.isa_int8;
   }

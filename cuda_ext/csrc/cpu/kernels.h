@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 namespace dvs2s {
 
@@ -14,14 +15,32 @@ using Dots = void (*)(
     const void* const* w, int nw, const void* const* x, int nx, int64_t H, float* out, int64_t ld,
     const void* const* next);
 
-// A hidden row in int8, as quantise.inl says; returns its scale.
-using Quantise = float (*)(const float* x, int64_t n, int offset, uint8_t* out);
+// A hidden row in int8 for the dots, as quantise.inl says: n values, then their sum, of which an
+// instruction set may have need; returns its scale.
+using Quantise = float (*)(const float* x, int64_t n, int8_t* out);
+constexpr int64_t kSumBytes = sizeof(int32_t);
+inline int32_t quantised_sum(const int8_t* row, int64_t n) {
+  int32_t sum;
+  std::memcpy(&sum, row + n, sizeof(sum));
+  return sum;
+}
+inline void set_quantised_sum(int8_t* row, int64_t n, int32_t sum) {
+  std::memcpy(row + n, &sum, sizeof(sum));
+}
 
 // Largest value of n logits, and the sum of exp(z - largest); (-inf, 0) where all are -inf.
 using Stats = void (*)(const float* z, int64_t n, float* largest, float* sum);
 
 // Writes the places i < n with z[i] > threshold, rising, to `found`; returns how many.
 using Above = int64_t (*)(const float* z, int64_t n, float threshold, int32_t* found);
+
+// Largest of the logits i, i + kPeaks, i + 2 kPeaks ... of n, for each i < kPeaks; NaN left out, -inf
+// where there is none.
+constexpr int kPeaks = 64;
+using Peaks = void (*)(const float* z, int64_t n, float* peaks);
+
+// Where each of n <= kPeaks logits, none of them NaN, stands in falling order, ties as they come.
+using Places = void (*)(const float* z, int64_t n, int32_t* places);
 
 // For benchmarks, the machine's own limits: `repeats` rounds of independent multiply-adds in
 // registers, returning how many products; and all of n bytes loaded, once.
@@ -33,13 +52,12 @@ struct Kernels {
   const char* isa_bf16;  // of bfloat16
   const char* isa_int8;  // of int8
   Dots f32, bf16, f16;
-  Dots int8;  // w int8, x as `int8_offset` says; the sum of products as a float
-  // What is added to the quantised hidden values (VNNI multiplies unsigned by signed); the dots
-  // take it back.
-  int int8_offset;
+  Dots int8;  // w int8, x as `quantise` writes it; the sum of products as a float
   Quantise quantise;
   Stats stats;
   Above above;
+  Peaks peaks;
+  Places places;
   Peak peak_f32, peak_bf16, peak_int8;
   Read read;
 };

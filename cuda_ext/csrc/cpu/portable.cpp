@@ -40,6 +40,7 @@ void dots(
   }
 }
 
+#include "order.inl"
 #include "quantise.inl"
 
 void stats(const float* z, int64_t n, float* largest, float* sum) {
@@ -89,8 +90,8 @@ float read(const void* data, int64_t bytes) {
 }  // namespace
 
 const Kernels kPortable = {"portable", "portable", "portable", dots<float, float>,
-                           dots<BFloat16, float>, dots<Half, float>, dots<int8_t, int32_t>, 0, quantise,
-                           stats, above, peak<float, float>, peak<BFloat16, float>,
+                           dots<BFloat16, float>, dots<Half, float>, dots<int8_t, int32_t>, quantise,
+                           stats, above, peaks, places, peak<float, float>, peak<BFloat16, float>,
                            peak<int8_t, int32_t>, read};
 
 }  // namespace dvs2s

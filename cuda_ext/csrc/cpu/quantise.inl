@@ -1,9 +1,9 @@
 // Symmetric int8 of a hidden row, for one instruction set: included as tile.inl is. Plain loops over
 // integers and elementwise floats, of which the compiler makes vectors.
 
-// Writes x = scale * (out - offset), |out - offset| <= 127, and returns the scale. A row with NaN or
-// inf stays visible: its scale is NaN.
-inline float quantise(const float* x, int64_t n, int offset, uint8_t* out) {
+// Writes x = scale * out, |out| <= 127, and the sum of out behind it; returns the scale. A row with
+// NaN or inf stays visible: its scale is NaN.
+inline float quantise(const float* x, int64_t n, int8_t* out) {
   uint32_t largest_bits = 0;  // of |x|: sizes order as their bits do, inf and NaN above all
   for (int64_t h = 0; h < n; ++h) {
     uint32_t bits;
@@ -16,12 +16,16 @@ inline float quantise(const float* x, int64_t n, int offset, uint8_t* out) {
   const bool is_finite = largest_bits < 0x7f800000u;
   const float inverse = largest > 0.0f && is_finite ? 127.0f / largest : 0.0f;
   if (inverse == 0.0f || std::isinf(inverse)) {
-    std::memset(out, offset, static_cast<size_t>(n));
+    std::memset(out, 0, static_cast<size_t>(n + kSumBytes));
     return is_finite ? largest / 127.0f : std::numeric_limits<float>::quiet_NaN();
   }
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding and taking it rounds, half to even
+  int32_t sum = 0;
   for (int64_t h = 0; h < n; ++h) {
-    out[h] = static_cast<uint8_t>(static_cast<int>((x[h] * inverse + kRound) - kRound) + offset);
+    const auto value = static_cast<int32_t>((x[h] * inverse + kRound) - kRound);
+    out[h] = static_cast<int8_t>(value);
+    sum += value;
   }
+  set_quantised_sum(out, n, sum);
   return largest / 127.0f;
 }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <numeric>
 #include <tuple>
 #include <vector>
@@ -16,6 +17,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include "../checks.h"
+#include "best.h"
 #include "kernels.h"
 #include "operands.h"
 
@@ -24,7 +26,6 @@ namespace {
 
 constexpr int64_t kBlock = kMostWords;  // words a task of the gather route
 constexpr int64_t kChunk = 512;   // slots whose statistics are taken together, in this order
-constexpr int64_t kScan = 64;     // slots looked through before the limit of the best k is read again
 constexpr float kMinusInf = -std::numeric_limits<float>::infinity();
 
 enum Route : int64_t { kGather = 0, kUnion = 1, kDense = 2 };
@@ -225,35 +226,6 @@ float log_sum_exp(const Kernels& k, const float* z, int64_t n) {
   return peak == kMinusInf ? kMinusInf : peak + std::log(sum);
 }
 
-// The k best slots of one row, falling, ties to the lower slot; -inf slots fill up in order.
-void best(const Kernels& kernels, const float* z, int64_t n, int64_t k, float* top, int64_t* slots) {
-  int64_t have = 0;
-  float limit = kMinusInf;
-  int32_t found[kScan];
-  for (int64_t first = 0; first < n; first += kScan) {
-    const int64_t hits = kernels.above(z + first, std::min(kScan, n - first), limit, found);
-    for (int64_t h = 0; h < hits; ++h) {
-      const int64_t slot = first + found[h];
-      if (!(z[slot] > limit)) continue;  // the limit rose meanwhile
-      int64_t place = have < k ? have : k - 1;
-      for (; place > 0 && top[place - 1] < z[slot]; --place) {
-        top[place] = top[place - 1];
-        slots[place] = slots[place - 1];
-      }
-      top[place] = z[slot];
-      slots[place] = slot;
-      if (have < k) ++have;
-      if (have == k) limit = top[k - 1];
-    }
-  }
-  for (int64_t slot = 0; have < k; ++slot) {
-    if (z[slot] == kMinusInf || z[slot] != z[slot]) {
-      top[have] = kMinusInf;
-      slots[have++] = slot;
-    }
-  }
-}
-
 void all_logits(const Operands& in, int64_t route, float* out) {
   switch (route) {
     case kGather: return gather_logits(in, out);
@@ -367,21 +339,21 @@ std::tuple<Tensor, Tensor, Tensor> sparse_topk(
   if (route == kGather && in.B >= 2 * static_cast<int64_t>(torch::stable::get_num_threads())) {
     // an example's logits live and die in the cache of the core that made them
     parallel(in.B, [&](int64_t begin, int64_t end) {
-      std::vector<float> z(static_cast<size_t>(in.R * in.K));
+      const auto z = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(in.R * in.K));
       for (int64_t b = begin; b < end; ++b) {
         for (int64_t first = 0; first < in.lengths[b]; first += kBlock) {
-          gather_block(in, b, first, std::min(first + kBlock, in.lengths[b]), z.data(), in.K);
+          gather_block(in, b, first, std::min(first + kBlock, in.lengths[b]), z.get(), in.K);
         }
-        mask_tail(in, b, z.data());
-        for (int64_t r = 0; r < in.R; ++r) finish(b * in.R + r, z.data() + r * in.K);
+        mask_tail(in, b, z.get());
+        for (int64_t r = 0; r < in.R; ++r) finish(b * in.R + r, z.get() + r * in.K);
       }
     });
     return {scores, slots, lse};
   }
-  std::vector<float> z(static_cast<size_t>(in.B * in.R * in.K));
-  all_logits(in, route, z.data());
+  const auto z = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(in.B * in.R * in.K));
+  all_logits(in, route, z.get());
   parallel(in.B * in.R, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) finish(i, z.data() + i * in.K);
+    for (int64_t i = begin; i < end; ++i) finish(i, z.get() + i * in.K);
   });
   return {scores, slots, lse};
 }

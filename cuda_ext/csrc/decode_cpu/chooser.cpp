@@ -88,19 +88,25 @@ void Chooser::guess(const std::vector<Request*>& requests) {
   for (int64_t i = 0; i < count; ++i) step_kernels().tanh(guess_.get() + i * ld, net_.sizes.D);
 }
 
+// Bytes a guess takes among rows_: what the content rows take, and room for its sum in int8.
+int64_t Chooser::guess_bytes() const {
+  return round_up(net_.content.units * kUnitBytes + kSumBytes, 64);  // whole cache lines
+}
+
 // The guesses in the precision that the content rows have.
 void Chooser::convert_guesses(int64_t count) {
-  const int64_t row_bytes = net_.content.units * kUnitBytes;
-  rows_.reserve(count * row_bytes);
+  const int64_t D = net_.sizes.D;
+  rows_.reserve(count * guess_bytes());
   scales_.reserve(count);
-  const bool is_int8 = net_.content.precision == kInt8;
-  const int offset = is_int8 ? kernels().int8_offset - 128 : 0;
   for (int64_t i = 0; i < count; ++i) {
-    char* row = rows_.get() + i * row_bytes;
+    char* row = rows_.get() + i * guess_bytes();
     scales_[i] = step_kernels().to_row[net_.content.precision](
-        guess_.get() + i * net_.hidden.ld(), net_.sizes.D, net_.content.units, row);
-    if (offset != 0) {
-      for (int64_t k = 0; k < row_bytes; ++k) row[k] = static_cast<char>(row[k] + offset);
+        guess_.get() + i * net_.hidden.ld(), D, net_.content.units, row);
+    if (net_.content.precision == kInt8) {  // 128 more than the dots take
+      auto* values = reinterpret_cast<int8_t*>(row);
+      int32_t sum = 0;
+      for (int64_t k = 0; k < D; ++k) sum += values[k] = static_cast<int8_t>(values[k] ^ 0x80);
+      set_quantised_sum(values, D, sum);
     }
   }
 }
@@ -167,13 +173,13 @@ void Chooser::score_rows(
   const RowStore& store = net_.content;
   const bool is_int8 = store.precision == kInt8;
   const Dots dots = is_int8 ? kernels().int8 : kernels().f32;
-  const int64_t row_bytes = store.units * kUnitBytes, n = last - first;
+  const int64_t n = last - first;
   const void* w[kTaskRows + 4];
   const void* x[kMostColumns];
   for (int64_t r = 0; r < n + 4; ++r) {
     w[r] = store.row(scored.word(std::min(first + r, scored.count - 1)));
   }
-  for (int64_t j = 0; j < x_count; ++j) x[j] = rows_.get() + (x_first + j) * row_bytes;
+  for (int64_t j = 0; j < x_count; ++j) x[j] = rows_.get() + (x_first + j) * guess_bytes();
   dots(w, static_cast<int>(n), x, static_cast<int>(x_count), store.columns, out, ld, w + 4);
   for (int64_t j = 0; j < x_count; ++j) {
     for (int64_t r = 0; r < n; ++r) {

@@ -21,6 +21,7 @@ class Chooser {
  private:
   void bag(const Request& request, float* out) const;
   void guess(const std::vector<Request*>& requests);
+  int64_t guess_bytes() const;
   void convert_guesses(int64_t count);
   void list_likely(const std::vector<Request*>& requests, const Selection& selection);
   void score_listed();
