@@ -16,8 +16,7 @@ using namespace dvs2s::engine;
 
 namespace {
 
-constexpr NetworkSizes kSizes{420, 140, 21, 18, 9, 13, 250, 200};
-constexpr int64_t kDirections = 4;
+constexpr NetworkSizes kSizes{420, 140, 21, 18, 9, 71, 250, 200};
 
 // Random float32 arrays; exactly as long as they have to be, so that reading past one is caught.
 class Weights {
@@ -39,9 +38,9 @@ class Weights {
     s.bags = make(V * b), s.hidden = make(D * b), s.hidden_bias = make(D);
     s.content = make(C * D), s.content_bias = make(C), s.repetition = make(C);
     // unit vectors: the first numbers of a row are its sketch
-    auto& units = blocks_.emplace_back(static_cast<size_t>(kDirections * D), 0.0f);
-    for (int64_t k = 0; k < kDirections; ++k) units[static_cast<size_t>(k * D + k)] = 1.0f;
-    s.directions = units.data(), s.num_directions = kDirections;
+    auto& units = blocks_.emplace_back(static_cast<size_t>(kSketchWidth * D), 0.0f);
+    for (int64_t k = 0; k < kSketchWidth; ++k) units[static_cast<size_t>(k * D + k)] = 1.0f;
+    s.directions = units.data();
   }
 
   Source source{};

@@ -5,8 +5,7 @@ from torch import Tensor
 
 from dvs2s.model import Dvs2sModel
 
-_WIDTHS = (64, 32)  # of a sketch, up to so many words and above: there, reading them is the cost
-_MANY_WORDS = 65_536
+_WIDTH = 64  # of a sketch; cuda_ext/csrc/decode_cpu/step_kernels.h has it, too
 _FEWEST_WORDS = 2_048  # below, all rows are read sooner than their sketches
 _ROWS_LOOKED_AT = 16_384  # spread over the words: enough to tell in which directions rows differ
 
@@ -49,22 +48,31 @@ def engine_weights(model: Dvs2sModel) -> list[Tensor]:
 
 
 def sketch_directions(rows: Tensor) -> Tensor:
-    """Returns the directions in which the word predictor's rows are longest, orthonormal.
+    """Returns orthonormal directions between which the word predictor's rows are longest.
 
     Args:
         rows: (C, D) float.
 
     Returns:
-        (64 or 32, D) float32, the leading right singular vectors of a sample of the rows; (0, D)
-        where sketches would not pay, or some row is not finite.
+        (64, D) float32: the leading right singular vectors of a sample of the rows, mixed so that a
+        row is about as long along each of them, which four bits a number round best. (0, D) where
+        sketches would not pay, or some row is not finite.
     """
     count, width = rows.shape
-    if count < _FEWEST_WORDS or width < 2 * max(_WIDTHS):
+    if count < _FEWEST_WORDS or width < 2 * _WIDTH:
         return rows.new_empty(0, width)
     sample = rows[:: max(1, count // _ROWS_LOOKED_AT)].to("cpu", torch.float32)
     products = sample.T @ sample
     if not bool(products.isfinite().all()):
         return products[:0]
     _, vectors = torch.linalg.eigh(products)  # rising
-    directions: Tensor = vectors[:, -_WIDTHS[count > _MANY_WORDS] :].T.contiguous()
+    directions: Tensor = _hadamard(_WIDTH) @ vectors[:, -_WIDTH:].T
     return directions
+
+
+def _hadamard(size: int) -> Tensor:
+    """Returns an orthonormal matrix whose numbers are all of one size; ``size`` a power of two."""
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
+    return matrix / size**0.5

@@ -138,4 +138,3 @@ def test_directions_are_the_rows_own() -> None:
     assert sketch_directions(rows[:100]).shape == (0, 200)
     assert sketch_directions(rows[:, :100]).shape == (0, 100)
     assert sketch_directions(rows * float("nan")).shape == (0, 200)
-    assert sketch_directions(rows.repeat(14, 1)).shape == (32, 200)

@@ -105,9 +105,9 @@ int64_t engine_new(std::vector<Tensor> weights, std::vector<int64_t> numbers) {
       std::clamp<int64_t>(numbers[8], 0, numbers[0]), std::clamp<int64_t>(numbers[9], 0, numbers[0])};
   const auto& w = weights;
   const int64_t wide = 2 * sizes.H + sizes.E, C = sizes.V - sizes.num_fixed;
-  const int64_t directions = w[28].numel() / std::max<int64_t>(sizes.D, 1);
-  STD_TORCH_CHECK(directions % 4 == 0 && directions <= std::min(Sketch::kMostWidth, sizes.D - 1),
-                  "directions must be a multiple of 4 up to ", Sketch::kMostWidth, ", got ", directions);
+  const int64_t directions = w[28].numel() == 0 ? 0 : kSketchWidth;
+  STD_TORCH_CHECK(directions < sizes.D, "directions must be none where D = ", sizes.D,
+                  " is not above ", kSketchWidth);
   const int64_t expected[29] = {
       sizes.V * sizes.E, 3 * sizes.H * sizes.E, 3 * sizes.H * sizes.H, 3 * sizes.H, 3 * sizes.H,
       3 * sizes.H * sizes.E, 3 * sizes.H * sizes.H, 3 * sizes.H, 3 * sizes.H, sizes.H * sizes.H,
@@ -123,7 +123,8 @@ int64_t engine_new(std::vector<Tensor> weights, std::vector<int64_t> numbers) {
   Source source{
       at(0), {at(1), at(5)}, {at(2), at(6)}, {at(3), at(7)}, {at(4), at(8)}, at(9), at(10), at(11),
       at(12), at(13), at(14), at(15), at(16), at(17), at(18), at(19), at(20), at(21), at(22),
-      at(23), at(24), at(25), at(26), at(27), at(28), directions};
+      at(23), at(24), at(25), at(26), at(27),
+      directions == 0 ? nullptr : at(28)};
   return checked([&] {
     auto loaded = std::make_shared<Loaded>();
     loaded->network = std::make_unique<Network>(

@@ -84,3 +84,32 @@ void tanh_row(float* x, int64_t n) {
 float dot(const float* a, const float* b, int64_t n) {
   return laned_sum(n, [=](int64_t i) { return a[i] * b[i]; });
 }
+
+void sketch(const SketchCall& call) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  constexpr int64_t kHalf = kSketchWidth / 2;
+  for (int64_t block = 0; block < call.blocks; ++block) {
+    const uint8_t* w = call.rows + block * kSketchUnits * kBlockRows * kUnitBytes;
+    int32_t products[kBlockRows] = {};
+    for (int64_t u = 0; u < kSketchUnits; ++u) {
+      for (int64_t i = 0; i < kBlockRows * kUnitBytes; ++i) {
+        const int both = w[u * kBlockRows * kUnitBytes + i];
+        const int8_t* x = call.x + u * kUnitBytes + i % kUnitBytes;
+        products[i / kUnitBytes] += (both & 15) * x[0] + (both >> 4) * x[kHalf];
+      }
+    }
+    float most_low = kNone, most_high = kNone;
+    for (int64_t i = block * kBlockRows; i < (block + 1) * kBlockRows; ++i) {
+      const auto exact = static_cast<float>(products[i % kBlockRows] - call.offset);
+      const float score = exact * (call.scale[i] * call.x_scale) + call.bias[i];
+      const float error = call.spread.error(call.rest[i], call.scale[i]);
+      const float above = score + error;
+      call.high[i] = above == above ? above : kNone;
+      const float below = call.high[i] - (error + error);
+      most_low = below > most_low ? below : most_low;
+      most_high = call.high[i] > most_high ? call.high[i] : most_high;
+    }
+    call.top_low[block] = most_low;
+    call.top_high[block] = most_high;
+  }
+}

@@ -115,7 +115,7 @@ struct Int8 {
 const StepKernels kStepAvx2 = {
     "avx2", F32::kMaxColumns, {gemm<F32>, gemm<BF16>, gemm<Int8>}, gates, exp_twice, energy,
     energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot,
-    bounds};
+    sketch};
 
 }  // namespace dvs2s::engine
 #pragma GCC pop_options

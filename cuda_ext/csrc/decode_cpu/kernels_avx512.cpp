@@ -199,12 +199,55 @@ float dot(const float* a, const float* b, int64_t n) {
       _mm512_add_ps(_mm512_add_ps(sums[0], sums[1]), _mm512_add_ps(sums[2], sums[3])));
 }
 
+inline __m512 numbers_only(__m512 x) {
+  const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
+  return _mm512_mask_mov_ps(low, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x);
+}
+
+void sketch(const SketchCall& call) {
+  const __m512i four_bits = _mm512_set1_epi8(15), offset = _mm512_set1_epi32(call.offset);
+  const __m512 x_scale = _mm512_set1_ps(call.x_scale);
+  const __m512 spread_rest = _mm512_set1_ps(call.spread.rest);
+  const __m512 spread_scale = _mm512_set1_ps(call.spread.scale);
+  __m512i x[2 * kSketchUnits];
+  for (int64_t u = 0; u < 2 * kSketchUnits; ++u) {
+    int four;
+    std::memcpy(&four, call.x + u * kUnitBytes, sizeof(four));
+    x[u] = _mm512_set1_epi32(four);
+  }
+  for (int64_t block = 0; block < call.blocks; ++block) {
+    const uint8_t* w = call.rows + block * kSketchUnits * kBlockRows * kUnitBytes;
+    __m512i low = _mm512_setzero_si512(), high = low;
+    for (int64_t u = 0; u < kSketchUnits; ++u) {
+      const __m512i both = _mm512_loadu_si512(w + u * kBlockRows * kUnitBytes);
+      low = Int8::fma(low, x[u], _mm512_and_si512(both, four_bits));
+      high = Int8::fma(
+          high, x[kSketchUnits + u], _mm512_and_si512(_mm512_srli_epi16(both, 4), four_bits));
+    }
+    const int64_t row = block * kBlockRows;
+    const __m512 scale = _mm512_loadu_ps(call.scale + row);
+    const __m512 score = _mm512_fmadd_ps(
+        _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_add_epi32(low, high), offset)),
+        _mm512_mul_ps(scale, x_scale), _mm512_loadu_ps(call.bias + row));
+    const __m512 left_out = _mm512_mul_ps(spread_rest, _mm512_loadu_ps(call.rest + row));
+    const __m512 rounded = _mm512_mul_ps(spread_scale, scale);
+    const __m512 error = _mm512_add_ps(
+        _mm512_max_ps(left_out, rounded),
+        _mm512_mul_ps(_mm512_set1_ps(Spread::kLesserShare), _mm512_min_ps(left_out, rounded)));
+    const __m512 above = numbers_only(_mm512_add_ps(score, error));
+    const __m512 below = numbers_only(_mm512_sub_ps(above, _mm512_add_ps(error, error)));
+    _mm512_storeu_ps(call.high + row, above);
+    call.top_high[block] = _mm512_reduce_max_ps(above);
+    call.top_low[block] = _mm512_reduce_max_ps(below);
+  }
+}
+
 }  // namespace
 
 const StepKernels kStepAvx512 = {
     "avx512", F32::kMaxColumns, {gemm<F32>, gemm<BF16>, gemm<Int8>}, gates, exp_twice, energy,
     energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot,
-    bounds};
+    sketch};
 
 }  // namespace dvs2s::engine
 #pragma GCC pop_options

@@ -82,6 +82,6 @@ struct Int8 {
 const StepKernels kStepPortable = {
     "portable", F32::kMaxColumns, {gemm<F32>, gemm<BF16>, gemm<Int8>}, gates, exp_twice, energy,
     energy_of_sums, mix, tanh_row, {float_row, bfloat_row, int8_row}, dot,
-    bounds};
+    sketch};
 
 }  // namespace dvs2s::engine

@@ -47,7 +47,8 @@ Demand demand_of(const Request& request, const Selection& selection, int64_t fix
 void Narrower::list(
     const Sketch::Bounds& bounds, int64_t index, const Demand& demand, const Selection& selection,
     int64_t room, std::vector<int32_t>& out) {
-  low_ = bounds.low.get() + index * bounds.blocks * kBlockRows;
+  low_ = nullptr;
+  spread_ = bounds.spreads[static_cast<size_t>(index)];
   high_ = bounds.high.get() + index * bounds.blocks * kBlockRows;
   top_low_ = bounds.top_low.get() + index * bounds.blocks;
   top_high_ = bounds.top_high.get() + index * bounds.blocks;
@@ -73,24 +74,36 @@ void Narrower::list(
       found_.begin(), found_.end(), musts_.begin(), musts_.end(), std::back_inserter(out));
 }
 
-// The room-th largest lower bound of the words that are not named. Blocks' greatest bounds tell
-// which few blocks have to be looked into: at least `room` words of others are not below them.
+// The lower bounds of a block. Upper ones alone are kept: to write and read both takes longer.
+void Narrower::lowest(const Sketch::Bounds& bounds, int64_t block, float* out) const {
+  const int64_t first = block * kBlockRows;
+  if (low_ != nullptr) {
+    const int64_t n = std::min(kBlockRows, bounds.words - first);
+    std::copy(low_ + first, low_ + first + n, out);
+    return;
+  }
+  for (int64_t i = 0; i < kBlockRows; ++i) {
+    const float error = spread_.error(bounds.rest[first + i], bounds.scale[first + i]);
+    const float low = high_[first + i] - (error + error);
+    out[i] = low == low ? low : kMinusInf;
+  }
+}
+
+// The room-th largest lower bound of the words that are not named. The greatest bounds of blocks
+// tell which few have to be looked into: at least `room` words of others are not below them.
 float Narrower::limit_of(const Sketch::Bounds& bounds, int64_t room) {
   if (room <= 0) return std::numeric_limits<float>::infinity();
-  const int64_t enough = room + static_cast<int64_t>(musts_.size());
-  float floor = kMinusInf;
-  if (enough <= bounds.blocks) {
-    ordered_.assign(top_low_, top_low_ + bounds.blocks);
-    floor = largest_but(ordered_, enough);
-  }
+  const float floor = floor_of(bounds.blocks, room + static_cast<int64_t>(musts_.size()));
   ordered_.clear();
   for (int64_t block = 0; block < bounds.blocks; ++block) {
     if (top_low_[block] < floor) continue;
-    const int64_t last = std::min(bounds.words, (block + 1) * kBlockRows);
-    for (int64_t c = block * kBlockRows; c < last; ++c) {
-      if (low_[c] < floor) continue;
-      if (!std::binary_search(musts_.begin(), musts_.end(), static_cast<int32_t>(c))) {
-        ordered_.push_back(low_[c]);
+    float lows[kBlockRows];
+    lowest(bounds, block, lows);
+    const int64_t first = block * kBlockRows, n = std::min(kBlockRows, bounds.words - first);
+    for (int64_t i = 0; i < n; ++i) {
+      if (lows[i] < floor) continue;
+      if (!std::binary_search(musts_.begin(), musts_.end(), static_cast<int32_t>(first + i))) {
+        ordered_.push_back(lows[i]);
       }
     }
   }
@@ -98,22 +111,48 @@ float Narrower::limit_of(const Sketch::Bounds& bounds, int64_t room) {
   return largest_but(ordered_, room);
 }
 
+// The enough-th largest of the blocks' greatest lower bounds, which at least `enough` words reach;
+// -inf where there are fewer blocks. Groups of blocks first: to order all blocks takes longer.
+float Narrower::floor_of(int64_t blocks, int64_t enough) {
+  constexpr int64_t kGroup = 16;
+  if (enough > blocks) return kMinusInf;
+  float floor = kMinusInf;
+  if ((blocks + kGroup - 1) / kGroup >= enough) {
+    ordered_.clear();
+    for (int64_t first = 0; first < blocks; first += kGroup) {
+      const float* from = top_low_ + first;
+      ordered_.push_back(*std::max_element(from, from + std::min(kGroup, blocks - first)));
+    }
+    floor = largest_but(ordered_, enough);
+  }
+  ordered_.clear();
+  std::copy_if(top_low_, top_low_ + blocks, std::back_inserter(ordered_),
+               [floor](float top) { return top >= floor; });
+  return largest_but(ordered_, enough);
+}
+
 // Bounds of ranks, which rise with the scores, in the place of bounds of scores.
 void Narrower::discount(const Sketch::Bounds& bounds, const float* penalty) {
-  for (int side = 0; side < 2; ++side) {
-    const float* from = side == 0 ? low_ : high_;
-    auto &ranks = discounted_[side], &tops = discounted_[2 + side];
-    ranks.resize(static_cast<size_t>(bounds.words));
-    tops.assign(static_cast<size_t>(bounds.blocks), kMinusInf);
-    for (int64_t c = 0; c < bounds.words; ++c) {
-      const float rank = log_sigmoid(from[c]) - penalty[c];
-      ranks[static_cast<size_t>(c)] = rank;
-      float& top = tops[static_cast<size_t>(c / kBlockRows)];
-      top = std::max(top, rank);
+  for (auto* ranks : {&ranks_low_, &ranks_high_}) ranks->resize(static_cast<size_t>(bounds.words));
+  for (auto* tops : {&tops_low_, &tops_high_}) {
+    tops->assign(static_cast<size_t>(bounds.blocks), kMinusInf);
+  }
+  for (int64_t block = 0; block < bounds.blocks; ++block) {
+    float lows[kBlockRows];
+    lowest(bounds, block, lows);
+    const int64_t first = block * kBlockRows, n = std::min(kBlockRows, bounds.words - first);
+    float& top_low = tops_low_[static_cast<size_t>(block)];
+    float& top_high = tops_high_[static_cast<size_t>(block)];
+    for (int64_t i = 0; i < n; ++i) {
+      const auto at = static_cast<size_t>(first + i);
+      ranks_low_[at] = log_sigmoid(lows[i]) - penalty[at];
+      ranks_high_[at] = log_sigmoid(high_[at]) - penalty[at];
+      top_low = std::max(top_low, ranks_low_[at]);
+      top_high = std::max(top_high, ranks_high_[at]);
     }
   }
-  low_ = discounted_[0].data(), high_ = discounted_[1].data();
-  top_low_ = discounted_[2].data(), top_high_ = discounted_[3].data();
+  low_ = ranks_low_.data(), high_ = ranks_high_.data();
+  top_low_ = tops_low_.data(), top_high_ = tops_high_.data();
 }
 
 const std::vector<uint8_t>& Narrower::choose(

@@ -32,8 +32,7 @@ struct Source {
   const float *hidden, *hidden_bias;             // (D, 2 bag), (D)
   const float *content, *content_bias;           // (V - num_fixed, D), (V - num_fixed)
   const float *repetition;                       // (V - num_fixed)
-  const float *directions = nullptr;             // orthonormal (num_directions, D), or none
-  int64_t num_directions = 0;
+  const float *directions = nullptr;             // orthonormal (kSketchWidth, D), or none
 };
 
 class Network {

@@ -40,31 +40,3 @@ float int8_row(const float* x, int64_t n, int64_t units, char* out) {
   std::memset(to + n, 128, static_cast<size_t>(4 * units - n));
   return bad ? poison : largest / 127.0f;
 }
-
-inline float greatest16(const float* x) {
-  float most[8];
-  for (int i = 0; i < 8; ++i) most[i] = x[i] > x[i + 8] ? x[i] : x[i + 8];
-  for (int i = 0; i < 4; ++i) most[i] = most[i] > most[i + 4] ? most[i] : most[i + 4];
-  for (int i = 0; i < 2; ++i) most[i] = most[i] > most[i + 2] ? most[i] : most[i + 2];
-  return most[0] > most[1] ? most[0] : most[1];
-}
-
-void bounds(
-    const float* scores, const float* rest, const float* length, float a, float b, int64_t blocks,
-    float* low, float* high, float* top_low, float* top_high) {
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t first = block * kBlockRows;
-    float less[kBlockRows], more[kBlockRows];
-    for (int64_t i = 0; i < kBlockRows; ++i) {
-      const float error = a * rest[first + i] + b * length[first + i];
-      const float below = scores[first + i] - error, above = scores[first + i] + error;
-      less[i] = below == below ? below : kNone;
-      more[i] = above == above ? above : kNone;
-    }
-    for (int64_t i = 0; i < kBlockRows; ++i) low[first + i] = less[i];
-    for (int64_t i = 0; i < kBlockRows; ++i) high[first + i] = more[i];
-    top_low[block] = greatest16(less);
-    top_high[block] = greatest16(more);
-  }
-}

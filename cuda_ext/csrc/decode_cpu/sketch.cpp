@@ -8,102 +8,116 @@ namespace dvs2s::engine {
 namespace {
 
 constexpr int64_t kTaskBlocks = 16, kTaskRows = kTaskBlocks * kBlockRows;
+constexpr int kMost = 7, kMiddle = 8;  // of four bits: -7..7 as 1..15
 constexpr float kMinusInf = -std::numeric_limits<float>::infinity();
 
 float norm(const float* x, int64_t n) { return std::sqrt(step_kernels().dot(x, x, n)); }
-
-// The length of what int8 makes of x less x.
-float rounding(const float* x, int64_t n) {
-  std::vector<char> row(static_cast<size_t>(n));
-  const float scale = step_kernels().to_row[kInt8](x, n, n / 4, row.data());
-  float sum = 0.0f;
-  for (int64_t i = 0; i < n; ++i) {
-    const int q = static_cast<uint8_t>(row[static_cast<size_t>(i)]) - 128;
-    const float far = x[i] - scale * static_cast<float>(q);
-    sum += far * far;
-  }
-  return std::sqrt(sum);
-}
 
 }  // namespace
 
 void Sketch::take(
     Pool& pool, const float* rows, const float* bias, int64_t n, int64_t D,
-    const float* directions, int64_t width) {
-  D_ = D, width_ = width;
-  directions_.assign(directions, directions + width * D);
-  Buffer<float> sketches(n * width);
-  for (auto* lengths : {&rest_, &length_}) {
-    std::fill_n(lengths->reserve(round_up(n, kBlockRows)), round_up(n, kBlockRows), 0.0f);
-  }
-  std::vector<float> worst(static_cast<size_t>((n + kTaskRows - 1) / kTaskRows), 0.0f);
-  pool.run(static_cast<int64_t>(worst.size()), [&](int64_t task) {
+    const float* directions) {
+  D_ = D, words_ = n, blocks_ = (n + kBlockRows - 1) / kBlockRows;
+  directions_.assign(directions, directions + kSketchWidth * D);
+  const int64_t ld = blocks_ * kBlockRows, bytes = ld * kSketchUnits * kUnitBytes;
+  std::fill_n(rows_.reserve(bytes), bytes, uint8_t{kMiddle | kMiddle << 4});
+  for (auto* of_row : {&rest_, &scale_}) std::fill_n(of_row->reserve(ld), ld, 0.0f);
+  std::fill_n(bias_.reserve(ld), ld, kMinusInf);  // words that are not there are never likely
+  const int64_t tasks = (n + kTaskRows - 1) / kTaskRows;
+  std::vector<float> longest(static_cast<size_t>(tasks), 0.0f), lost = longest;
+  pool.run(tasks, [&](int64_t task) {
+    const auto at = static_cast<size_t>(task);
     for (int64_t i = task * kTaskRows; i < std::min(n, (task + 1) * kTaskRows); ++i) {
-      const float* row = rows + i * D;
-      float* sketch = sketches.get() + i * width_;
-      for (int64_t k = 0; k < width_; ++k) {
-        sketch[k] = step_kernels().dot(row, directions + k * D, D);
-      }
-      length_[i] = norm(sketch, width_);
-      const float whole = step_kernels().dot(row, row, D);
-      rest_[i] = std::sqrt(std::max(0.0f, whole - length_[i] * length_[i]));
-      if (length_[i] > 0.0f) {
-        float& most = worst[static_cast<size_t>(task)];
-        most = std::max(most, rounding(sketch, width_) / length_[i]);
-      }
+      float rounding = 0.0f;
+      longest[at] = std::max(longest[at], take_row(rows + i * D, bias + i, i, &rounding));
+      lost[at] = std::max(lost[at], rounding);
     }
   });
-  rounding_ = *std::max_element(worst.begin(), worst.end());
-  rows_.pack(kInt8, {{sketches.get(), bias, n}}, width_);
-  std::fill(rows_.bias.get() + n, rows_.bias.get() + rows_.ld(), kMinusInf);  // never likely
+  longest_ = *std::max_element(longest.begin(), longest.end());
+  lost_ = *std::max_element(lost.begin(), lost.end());
 }
 
-void Sketch::project(const float* x, int64_t index) {
-  float sketch[kMostWidth];
-  for (int64_t k = 0; k < width_; ++k) {
+// Returns the length of a row's sketch, and of what rounding takes from it, in units of its scale.
+float Sketch::take_row(const float* row, const float* bias, int64_t place, float* lost) {
+  float sketch[kSketchWidth], largest = 0.0f;
+  for (int64_t k = 0; k < kSketchWidth; ++k) {
+    sketch[k] = step_kernels().dot(row, directions_.data() + k * D_, D_);
+    largest = std::max(largest, std::fabs(sketch[k]));
+  }
+  const float length = norm(sketch, kSketchWidth), whole = step_kernels().dot(row, row, D_);
+  rest_[place] = std::sqrt(std::max(0.0f, whole - length * length));
+  bias_[place] = *bias;
+  if (!std::isfinite(length)) {  // stays visible, as a score that is no number
+    scale_[place] = std::numeric_limits<float>::quiet_NaN();
+    return 0.0f;
+  }
+  const float scale = scale_[place] = largest / kMost;
+  if (scale == 0.0f) return 0.0f;
+  uint8_t* block = rows_.get() + place / kBlockRows * kBlockRows * kSketchUnits * kUnitBytes;
+  float sum = 0.0f;
+  for (int64_t k = 0; k < kSketchWidth; ++k) {
+    const auto q = static_cast<int>(std::lrint(sketch[k] / scale));
+    const int64_t half = k / (kSketchWidth / 2), byte = k % (kSketchWidth / 2);
+    uint8_t& to = block[(byte / kUnitBytes * kBlockRows + place % kBlockRows) * kUnitBytes +
+                        byte % kUnitBytes];
+    const int shift = half == 0 ? 0 : 4;
+    to = static_cast<uint8_t>((to & ~(15 << shift)) | (q + kMiddle) << shift);
+    const float far = sketch[k] / scale - static_cast<float>(q);
+    sum += far * far;
+  }
+  *lost = std::sqrt(sum);
+  return length / scale;
+}
+
+Sketch::Query Sketch::project(const float* x) const {
+  float sketch[kSketchWidth], far[kSketchWidth];
+  for (int64_t k = 0; k < kSketchWidth; ++k) {
     sketch[k] = step_kernels().dot(x, directions_.data() + k * D_, D_);
   }
-  x_.set(index, sketch);
-  const float length = norm(sketch, width_), whole = step_kernels().dot(x, x, D_);
-  const auto at = static_cast<size_t>(index);
+  Query query{};
+  char bytes[kSketchWidth];
+  query.scale = step_kernels().to_row[kInt8](sketch, kSketchWidth, kSketchWidth / 4, bytes);
+  for (int64_t k = 0; k < kSketchWidth; ++k) {
+    const int q = static_cast<uint8_t>(bytes[k]) - 128;
+    query.x[k] = static_cast<int8_t>(q);
+    query.offset += kMiddle * q;
+    far[k] = sketch[k] - query.scale * static_cast<float>(q);
+  }
+  const float length = norm(sketch, kSketchWidth), whole = step_kernels().dot(x, x, D_);
   const float rest = std::sqrt(std::max(0.0f, whole - length * length));
-  x_rest_[at] = rest / std::sqrt(static_cast<float>(D_ - width_));
-  x_noise_[at] =
-      (rounding_ * length + rounding(sketch, width_)) / std::sqrt(static_cast<float>(width_));
+  query.rest = rest / std::sqrt(static_cast<float>(D_ - kSketchWidth));
+  query.rounding = (lost_ * length + longest_ * norm(far, kSketchWidth)) /
+      std::sqrt(static_cast<float>(kSketchWidth));
+  return query;
 }
 
 void Sketch::bound(
     Pool& pool, const float* x, int64_t ld, int64_t count, float deviations, Bounds& out) {
-  out.words = rows_.rows;
-  out.blocks = rows_.blocks;
-  for (auto* all : {&out.low, &out.high}) all->reserve(count * rows_.ld());
-  for (auto* top : {&out.top_low, &out.top_high}) top->reserve(count * rows_.blocks);
-  x_.shape(kInt8, count, width_);
-  x_.group(0, count);
-  x_rest_.resize(static_cast<size_t>(count));
-  x_noise_.resize(static_cast<size_t>(count));
-  pool.run(count, [&](int64_t i) { project(x + i * ld, i); });
-  for (const auto& group : x_.groups()) x_.interleave(group);
-  pool.run((rows_.blocks + kTaskBlocks - 1) / kTaskBlocks, [&](int64_t task) {
-    for (const auto& group : x_.groups()) bound_words(task, group, deviations, out);
+  out.words = words_, out.blocks = blocks_;
+  out.rest = rest_.get(), out.scale = scale_.get();
+  out.high.reserve(count * blocks_ * kBlockRows);
+  for (auto* top : {&out.top_low, &out.top_high}) top->reserve(count * blocks_);
+  out.spreads.resize(static_cast<size_t>(count));
+  queries_.resize(static_cast<size_t>(count));
+  pool.run(count, [&](int64_t i) {
+    const auto at = static_cast<size_t>(i);
+    queries_[at] = project(x + i * ld);
+    out.spreads[at] = {deviations * queries_[at].rest, deviations * queries_[at].rounding};
   });
-}
-
-void Sketch::bound_words(
-    int64_t task, const Columns::Group& group, float deviations, Bounds& out) const {
-  constexpr int kMost = 16;  // as many columns as a call of any instruction set takes
-  float scores[kMost * kTaskRows];
-  const int64_t first = task * kTaskBlocks, last = std::min(rows_.blocks, first + kTaskBlocks);
-  x_.multiply(rows_, first, last, group, scores, kTaskRows);
-  for (int c = 0; c < group.n; ++c) {
-    const int64_t message = group.first + c, row = first * kBlockRows;
-    const auto at = static_cast<size_t>(message);
-    const int64_t block = message * rows_.blocks + first, place = message * rows_.ld() + row;
-    step_kernels().bounds(
-        scores + c * kTaskRows, rest_.get() + row, length_.get() + row,
-        deviations * x_rest_[at], deviations * x_noise_[at], last - first, out.low.get() + place,
-        out.high.get() + place, out.top_low.get() + block, out.top_high.get() + block);
-  }
+  pool.run((blocks_ + kTaskBlocks - 1) / kTaskBlocks, [&](int64_t task) {
+    const int64_t first = task * kTaskBlocks, row = first * kBlockRows;
+    const int64_t blocks = std::min(kTaskBlocks, blocks_ - first);
+    for (int64_t i = 0; i < count; ++i) {
+      const Query& query = queries_[static_cast<size_t>(i)];
+      const int64_t block = i * blocks_ + first;
+      step_kernels().sketch(SketchCall{
+          rows_.get() + row * kSketchUnits * kUnitBytes, blocks, query.x, query.scale,
+          query.offset, scale_.get() + row, bias_.get() + row, rest_.get() + row,
+          out.spreads[static_cast<size_t>(i)], out.high.get() + block * kBlockRows,
+          out.top_low.get() + block, out.top_high.get() + block});
+    }
+  });
 }
 
 }  // namespace dvs2s::engine

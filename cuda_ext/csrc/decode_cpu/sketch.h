@@ -1,50 +1,59 @@
 // Which words could be among the likeliest, from sketches of the word predictor's rows: what each
-// is along the few directions in which the rows differ most, in int8.
+// is along the few directions in which the rows differ most, four bits a direction.
 //
 // With orthonormal directions, <w, x> = <sketch of w, sketch of x> + <rest of w, rest of x>. The
 // rests are short and, D - width numbers long, nearly at right angles: their product is about
-// |rest of w| |rest of x| / sqrt(D - width) in size. A word whose score, that many deviations higher,
-// is below enough scores, as many lower, is left out; the others are scored by their whole rows.
+// |rest of w| |rest of x| / sqrt(D - width) in size. So are rounding errors and what they are
+// multiplied with. A word whose score, that many deviations higher, is below enough scores, as many
+// lower, is left out; the others are scored by their whole rows.
 #pragma once
 
 #include <vector>
 
-#include "matrix.h"
+#include "memory.h"
 #include "pool.h"
+#include "step_kernels.h"
 
 namespace dvs2s::engine {
 
 class Sketch {
  public:
-  static constexpr int64_t kMostWidth = 64;
-
-  // rows: float32 (n, D), bias (n); directions: orthonormal (width, D).
+  // rows: float32 (n, D), bias (n); directions: orthonormal (kSketchWidth, D).
   void take(
       Pool& pool, const float* rows, const float* bias, int64_t n, int64_t D,
-      const float* directions, int64_t width);
-  bool empty() const { return rows_.rows == 0; }
+      const float* directions);
+  bool empty() const { return words_ == 0; }
 
-  // Scores of some messages' words less and plus so many deviations, and the greatest of each
-  // block of kBlockRows words. Numbers that are none count as -inf.
+  // Scores of some messages' words less and plus so many deviations: the upper ones, and the
+  // greatest of both of each block of kBlockRows words. Numbers that are none count as -inf.
   struct Bounds {
     int64_t words = 0, blocks = 0;
-    Buffer<float> low, high, top_low, top_high;  // (messages, blocks * 16), (messages, blocks)
+    Buffer<float> high, top_low, top_high;  // (messages, blocks * 16), (messages, blocks)
+    std::vector<Spread> spreads;            // (messages)
+    const float *rest = nullptr, *scale = nullptr;  // (blocks * 16)
   };
   // x: float32 (count, ld). A message's bounds do not depend on the others.
   void bound(
       Pool& pool, const float* x, int64_t ld, int64_t count, float deviations, Bounds& out);
 
  private:
-  void project(const float* x, int64_t index);
-  void bound_words(int64_t task, const Columns::Group& group, float deviations, Bounds& out) const;
+  // A message's side.
+  struct Query {
+    int8_t x[kSketchWidth];
+    float scale;
+    int32_t offset;  // what 8 more in every number of a row adds to its product
+    float rest, rounding;  // deviations per unit of a row's rest and scale
+  };
 
-  int64_t D_ = 0, width_ = 0;
-  Matrix rows_;
+  float take_row(const float* row, const float* bias, int64_t place, float* lost);
+  Query project(const float* x) const;
+
+  int64_t D_ = 0, words_ = 0, blocks_ = 0;
   std::vector<float> directions_;
-  Buffer<float> rest_, length_;  // (blocks * 16): of a row's rest, and of its sketch
-  float rounding_ = 0;           // of sketches in int8, at most, relative to their lengths
-  Columns x_;
-  std::vector<float> x_rest_, x_noise_;  // (count): what rest_ and length_ are multiplied with
+  Buffer<uint8_t> rows_;               // (blocks, kSketchUnits, 16, 4 bytes)
+  Buffer<float> rest_, scale_, bias_;  // (blocks * 16)
+  float longest_ = 0, lost_ = 0;       // a sketch, and what rounding takes, in its row's scale
+  std::vector<Query> queries_;
 };
 
 }  // namespace dvs2s::engine

@@ -30,6 +30,38 @@ struct Gemm {
   int64_t ld;
 };
 
+// A sketch's directions, and the units of a block of sketches: (units, 16, 4 bytes), a byte of row r
+// in unit u holding numbers 4 u + b and, in its upper four bits, kSketchWidth / 2 more, as q + 8.
+constexpr int64_t kSketchWidth = 64, kSketchUnits = kSketchWidth / 2 / kUnitBytes;
+
+// How far off a sketch's score may be: what is left out and what rounding takes, each so much times
+// the rest and the scale of its row, independent of one another.
+struct Spread {
+  float rest = 0, scale = 0;
+
+  // The root of the sum of squares, or up to a twelfth more, without a root. In this order of
+  // operations everywhere: bounds that two places make are the same.
+  float error(float row_rest, float row_scale) const {
+    const float left_out = rest * row_rest, rounded = scale * row_scale;
+    const float more = left_out > rounded ? left_out : rounded;
+    const float less = left_out > rounded ? rounded : left_out;
+    return more + kLesserShare * less;
+  }
+  static constexpr float kLesserShare = 0.41421357f;  // of two equal ones the root of two remains
+};
+
+struct SketchCall {
+  const uint8_t* rows;
+  int64_t blocks;
+  const int8_t* x;  // (kSketchWidth)
+  float x_scale;
+  int32_t offset;                    // 8 times the sum of x
+  const float *scale, *bias, *rest;  // (16 * blocks)
+  Spread spread;
+  float* high;                  // (16 * blocks): scores and their errors, -inf where no number
+  float *top_low, *top_high;    // (blocks): the greatest of high less twice the error, and of high
+};
+
 struct StepKernels {
   const char* isa;
   int max_columns;  // columns that one call takes
@@ -53,11 +85,7 @@ struct StepKernels {
   float (*to_row[kPrecisions])(const float* x, int64_t n, int64_t units, char* out);
   // Sum of products of two float rows.
   float (*dot)(const float* a, const float* b, int64_t n);
-  // low and high = scores less and plus (a * rest + b * length), -inf where that is no number, and
-  // the greatest of each block, for 16 * blocks values.
-  void (*bounds)(
-      const float* scores, const float* rest, const float* length, float a, float b,
-      int64_t blocks, float* low, float* high, float* top_low, float* top_high);
+  void (*sketch)(const SketchCall& call);
 };
 
 const StepKernels& step_kernels();
