@@ -88,14 +88,16 @@ float dot(const float* a, const float* b, int64_t n) {
 void sketch(const SketchCall& call) {
   constexpr float kNone = -std::numeric_limits<float>::infinity();
   constexpr int64_t kHalf = kSketchWidth / 2;
+  const int64_t units = sketch_units(call.coarse);
   for (int64_t block = 0; block < call.blocks; ++block) {
-    const uint8_t* w = call.rows + block * kSketchUnits * kBlockRows * kUnitBytes;
+    const uint8_t* w = call.rows + block * units * kBlockRows * kUnitBytes;
     int32_t products[kBlockRows] = {};
-    for (int64_t u = 0; u < kSketchUnits; ++u) {
+    for (int64_t u = 0; u < units; ++u) {
       for (int64_t i = 0; i < kBlockRows * kUnitBytes; ++i) {
-        const int both = w[u * kBlockRows * kUnitBytes + i];
+        const int byte = w[u * kBlockRows * kUnitBytes + i];
         const int8_t* x = call.x + u * kUnitBytes + i % kUnitBytes;
-        products[i / kUnitBytes] += (both & 15) * x[0] + (both >> 4) * x[kHalf];
+        products[i / kUnitBytes] +=
+            call.coarse ? (byte & 15) * x[0] + (byte >> 4) * x[kHalf] : byte * x[0];
       }
     }
     float most_low = kNone, most_high = kNone;

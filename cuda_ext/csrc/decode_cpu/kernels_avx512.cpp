@@ -204,25 +204,34 @@ inline __m512 numbers_only(__m512 x) {
   return _mm512_mask_mov_ps(low, _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q), x);
 }
 
-void sketch(const SketchCall& call) {
+template <bool kCoarse>
+void sketch_of(const SketchCall& call) {
+  constexpr int64_t kUnits = sketch_units(kCoarse), kAll = sketch_units(false);
   const __m512i four_bits = _mm512_set1_epi8(15), offset = _mm512_set1_epi32(call.offset);
   const __m512 x_scale = _mm512_set1_ps(call.x_scale);
   const __m512 spread_rest = _mm512_set1_ps(call.spread.rest);
   const __m512 spread_scale = _mm512_set1_ps(call.spread.scale);
-  __m512i x[2 * kSketchUnits];
-  for (int64_t u = 0; u < 2 * kSketchUnits; ++u) {
+  __m512i x[kAll];
+  for (int64_t u = 0; u < kAll; ++u) {
     int four;
     std::memcpy(&four, call.x + u * kUnitBytes, sizeof(four));
     x[u] = _mm512_set1_epi32(four);
   }
   for (int64_t block = 0; block < call.blocks; ++block) {
-    const uint8_t* w = call.rows + block * kSketchUnits * kBlockRows * kUnitBytes;
+    const uint8_t* w = call.rows + block * kUnits * kBlockRows * kUnitBytes;
     __m512i low = _mm512_setzero_si512(), high = low;
-    for (int64_t u = 0; u < kSketchUnits; ++u) {
-      const __m512i both = _mm512_loadu_si512(w + u * kBlockRows * kUnitBytes);
-      low = Int8::fma(low, x[u], _mm512_and_si512(both, four_bits));
-      high = Int8::fma(
-          high, x[kSketchUnits + u], _mm512_and_si512(_mm512_srli_epi16(both, 4), four_bits));
+    for (int64_t u = 0; u < kAll / 2; ++u) {
+      const __m512i one = _mm512_loadu_si512(w + u * kBlockRows * kUnitBytes);
+      if constexpr (kCoarse) {
+        const __m512i upper = _mm512_srli_epi16(one, 4);
+        low = Int8::fma(low, x[u], _mm512_and_si512(one, four_bits));
+        high = Int8::fma(high, x[kAll / 2 + u], _mm512_and_si512(upper, four_bits));
+      } else {
+        low = Int8::fma(low, x[u], one);
+        high = Int8::fma(
+            high, x[kAll / 2 + u],
+            _mm512_loadu_si512(w + (kAll / 2 + u) * kBlockRows * kUnitBytes));
+      }
     }
     const int64_t row = block * kBlockRows;
     const __m512 scale = _mm512_loadu_ps(call.scale + row);
@@ -241,6 +250,8 @@ void sketch(const SketchCall& call) {
     call.top_low[block] = _mm512_reduce_max_ps(below);
   }
 }
+
+void sketch(const SketchCall& call) { (call.coarse ? sketch_of<true> : sketch_of<false>)(call); }
 
 }  // namespace
 

@@ -35,7 +35,8 @@ Network::Network(const NetworkSizes& s, const Source& from, Precision p, int thr
   content.take(choice, from.content, from.content_bias, s.V - s.num_fixed, s.D);
   const int64_t content_words = s.V - s.num_fixed;
   if (from.directions != nullptr && content_words > 0) {
-    sketch.take(pool, from.content, from.content_bias, content_words, s.D, from.directions);
+    sketch.take(pool, from.content, from.content_bias, content_words, s.D, from.directions,
+                p == kInt8);
   }
   pack_all(pool, output, s.num_fixed / kChunk * kChunk, &head);
   keep(inputs, s.inputs_kept, &inputs_);

@@ -8,7 +8,6 @@ namespace dvs2s::engine {
 namespace {
 
 constexpr int64_t kTaskBlocks = 16, kTaskRows = kTaskBlocks * kBlockRows;
-constexpr int kMost = 7, kMiddle = 8;  // of four bits: -7..7 as 1..15
 constexpr float kMinusInf = -std::numeric_limits<float>::infinity();
 
 float norm(const float* x, int64_t n) { return std::sqrt(step_kernels().dot(x, x, n)); }
@@ -17,11 +16,11 @@ float norm(const float* x, int64_t n) { return std::sqrt(step_kernels().dot(x, x
 
 void Sketch::take(
     Pool& pool, const float* rows, const float* bias, int64_t n, int64_t D,
-    const float* directions) {
-  D_ = D, words_ = n, blocks_ = (n + kBlockRows - 1) / kBlockRows;
+    const float* directions, bool coarse) {
+  coarse_ = coarse, D_ = D, words_ = n, blocks_ = (n + kBlockRows - 1) / kBlockRows;
   directions_.assign(directions, directions + kSketchWidth * D);
-  const int64_t ld = blocks_ * kBlockRows, bytes = ld * kSketchUnits * kUnitBytes;
-  std::fill_n(rows_.reserve(bytes), bytes, uint8_t{kMiddle | kMiddle << 4});
+  const int64_t ld = blocks_ * kBlockRows, bytes = ld * row_bytes();
+  std::fill_n(rows_.reserve(bytes), bytes, static_cast<uint8_t>(coarse_ ? 0x88 : 0x80));
   for (auto* of_row : {&rest_, &scale_}) std::fill_n(of_row->reserve(ld), ld, 0.0f);
   std::fill_n(bias_.reserve(ld), ld, kMinusInf);  // words that are not there are never likely
   const int64_t tasks = (n + kTaskRows - 1) / kTaskRows;
@@ -52,17 +51,17 @@ float Sketch::take_row(const float* row, const float* bias, int64_t place, float
     scale_[place] = std::numeric_limits<float>::quiet_NaN();
     return 0.0f;
   }
-  const float scale = scale_[place] = largest / kMost;
+  const float scale = scale_[place] = largest / static_cast<float>(middle() - 1);
   if (scale == 0.0f) return 0.0f;
-  uint8_t* block = rows_.get() + place / kBlockRows * kBlockRows * kSketchUnits * kUnitBytes;
+  uint8_t* block = rows_.get() + place / kBlockRows * kBlockRows * row_bytes();
   float sum = 0.0f;
   for (int64_t k = 0; k < kSketchWidth; ++k) {
     const auto q = static_cast<int>(std::lrint(sketch[k] / scale));
-    const int64_t half = k / (kSketchWidth / 2), byte = k % (kSketchWidth / 2);
+    const int64_t byte = k % row_bytes();
     uint8_t& to = block[(byte / kUnitBytes * kBlockRows + place % kBlockRows) * kUnitBytes +
                         byte % kUnitBytes];
-    const int shift = half == 0 ? 0 : 4;
-    to = static_cast<uint8_t>((to & ~(15 << shift)) | (q + kMiddle) << shift);
+    const int shift = k < row_bytes() ? 0 : 4, mask = coarse_ ? 15 << shift : 255;
+    to = static_cast<uint8_t>((to & ~mask) | (q + middle()) << shift);
     const float far = sketch[k] / scale - static_cast<float>(q);
     sum += far * far;
   }
@@ -81,7 +80,7 @@ Sketch::Query Sketch::project(const float* x) const {
   for (int64_t k = 0; k < kSketchWidth; ++k) {
     const int q = static_cast<uint8_t>(bytes[k]) - 128;
     query.x[k] = static_cast<int8_t>(q);
-    query.offset += kMiddle * q;
+    query.offset += middle() * q;
     far[k] = sketch[k] - query.scale * static_cast<float>(q);
   }
   const float length = norm(sketch, kSketchWidth), whole = step_kernels().dot(x, x, D_);
@@ -112,8 +111,8 @@ void Sketch::bound(
       const Query& query = queries_[static_cast<size_t>(i)];
       const int64_t block = i * blocks_ + first;
       step_kernels().sketch(SketchCall{
-          rows_.get() + row * kSketchUnits * kUnitBytes, blocks, query.x, query.scale,
-          query.offset, scale_.get() + row, bias_.get() + row, rest_.get() + row,
+          rows_.get() + row * row_bytes(), blocks, coarse_, query.x, query.scale, query.offset,
+          scale_.get() + row, bias_.get() + row, rest_.get() + row,
           out.spreads[static_cast<size_t>(i)], out.high.get() + block * kBlockRows,
           out.top_low.get() + block, out.top_high.get() + block});
     }

@@ -1,5 +1,5 @@
 // Which words could be among the likeliest, from sketches of the word predictor's rows: what each
-// is along the few directions in which the rows differ most, four bits a direction.
+// is along the few directions in which the rows differ most, in four or eight bits a direction.
 //
 // With orthonormal directions, <w, x> = <sketch of w, sketch of x> + <rest of w, rest of x>. The
 // rests are short and, D - width numbers long, nearly at right angles: their product is about
@@ -18,10 +18,11 @@ namespace dvs2s::engine {
 
 class Sketch {
  public:
-  // rows: float32 (n, D), bias (n); directions: orthonormal (kSketchWidth, D).
+  // rows: float32 (n, D), bias (n); directions: orthonormal (kSketchWidth, D). Coarse: four bits,
+  // half of what is read, for rows whose own reading costs little more.
   void take(
       Pool& pool, const float* rows, const float* bias, int64_t n, int64_t D,
-      const float* directions);
+      const float* directions, bool coarse);
   bool empty() const { return words_ == 0; }
 
   // Scores of some messages' words less and plus so many deviations: the upper ones, and the
@@ -41,16 +42,20 @@ class Sketch {
   struct Query {
     int8_t x[kSketchWidth];
     float scale;
-    int32_t offset;  // what 8 more in every number of a row adds to its product
+    int32_t offset;  // what the middle, taken for 0 in every number of a row, adds to its product
     float rest, rounding;  // deviations per unit of a row's rest and scale
   };
 
   float take_row(const float* row, const float* bias, int64_t place, float* lost);
   Query project(const float* x) const;
 
+  int middle() const { return coarse_ ? 8 : 128; }
+  int64_t row_bytes() const { return sketch_units(coarse_) * kUnitBytes; }
+
+  bool coarse_ = false;
   int64_t D_ = 0, words_ = 0, blocks_ = 0;
   std::vector<float> directions_;
-  Buffer<uint8_t> rows_;               // (blocks, kSketchUnits, 16, 4 bytes)
+  Buffer<uint8_t> rows_;               // (blocks, units, 16, 4 bytes)
   Buffer<float> rest_, scale_, bias_;  // (blocks * 16)
   float longest_ = 0, lost_ = 0;       // a sketch, and what rounding takes, in its row's scale
   std::vector<Query> queries_;

@@ -30,9 +30,11 @@ struct Gemm {
   int64_t ld;
 };
 
-// A sketch's directions, and the units of a block of sketches: (units, 16, 4 bytes), a byte of row r
-// in unit u holding numbers 4 u + b and, in its upper four bits, kSketchWidth / 2 more, as q + 8.
-constexpr int64_t kSketchWidth = 64, kSketchUnits = kSketchWidth / 2 / kUnitBytes;
+// A sketch's directions. A block of sketches is packed as weights are, (units, 16, 4 bytes): a byte
+// is a number as q + 128, or, where it is coarse, two: number 4 u + b of unit u in its lower four
+// bits and kSketchWidth / 2 more in its upper, as q + 8.
+constexpr int64_t kSketchWidth = 64;
+constexpr int64_t sketch_units(bool coarse) { return kSketchWidth / (coarse ? 2 : 1) / kUnitBytes; }
 
 // How far off a sketch's score may be: what is left out and what rounding takes, each so much times
 // the rest and the scale of its row, independent of one another.
@@ -53,9 +55,10 @@ struct Spread {
 struct SketchCall {
   const uint8_t* rows;
   int64_t blocks;
+  bool coarse;
   const int8_t* x;  // (kSketchWidth)
   float x_scale;
-  int32_t offset;                    // 8 times the sum of x
+  int32_t offset;                    // the sum of x times 128, or 8
   const float *scale, *bias, *rest;  // (16 * blocks)
   Spread spread;
   float* high;                  // (16 * blocks): scores and their errors, -inf where no number
