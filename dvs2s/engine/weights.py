@@ -1,5 +1,7 @@
 """A model's weights in the order in which the engine takes them."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -75,4 +77,4 @@ def _hadamard(size: int) -> Tensor:
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
         matrix = torch.cat([torch.cat([matrix, matrix], 1), torch.cat([matrix, -matrix], 1)])
-    return matrix / size**0.5
+    return matrix / math.sqrt(size)
