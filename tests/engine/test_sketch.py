@@ -102,15 +102,18 @@ def test_float32_chooses_the_same_words(
         assert decoded.log_odds == pytest.approx(odds[i, content].numpy(), abs=1e-3)
 
 
+@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_other_precisions_choose_nearly_the_same_words(precision: Precision) -> None:
+def test_other_precisions_choose_nearly_the_same_words(
+    precision: Precision, model: Dvs2sModel
+) -> None:
     messages, lengths = make_messages(1, TOTAL, batch=20)
     words = Words("size", size=FIXED + 300)
     options = SearchOptions(kind="greedy", max_length=1)
-    found, _ = Engine(MODELS[0], precision=precision, threads=1).decode(
+    found, _ = Engine(model, precision=precision, threads=1).decode(
         messages, lengths, options, words
     )
-    vocab = chosen(MODELS[0], messages, lengths, words)
+    vocab = chosen(model, messages, lengths, words)
     for i, decoded in enumerate(found):
         assert len(decoded.words) == FIXED + 300
         assert len(set(decoded.words) - set(vocab.row(i))) <= 6

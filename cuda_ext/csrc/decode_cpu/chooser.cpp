@@ -17,7 +17,8 @@ constexpr int64_t kMostColumns = 16;
 constexpr int64_t kTogether = 12;  // messages whose bounds are in memory at once
 // The sketch pays where at most one word in so many comes in.
 constexpr int64_t kFewOf = 4;
-// How sure it has to be, in deviations. A likelihood, not a proof: docs/engine.md has what was measured.
+// How sure it has to be, in deviations. A likelihood, not a proof: docs/engine.md says what was
+// measured.
 constexpr float kDeviations = 4.0f, kSureDeviations = 8.0f;
 
 }  // namespace

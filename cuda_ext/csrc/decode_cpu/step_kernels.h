@@ -88,6 +88,7 @@ struct StepKernels {
   float (*to_row[kPrecisions])(const float* x, int64_t n, int64_t units, char* out);
   // Sum of products of two float rows.
   float (*dot)(const float* a, const float* b, int64_t n);
+  // What sketches say of 16 * blocks scores.
   void (*sketch)(const SketchCall& call);
 };
 
