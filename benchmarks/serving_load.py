@@ -1,20 +1,24 @@
-"""Load on the server over loopback, by wrk: one client, many, far too many, and one again.
+"""Load on the server over loopback: one client, many, ten times too many, far too many, one again.
 
     python benchmarks/serving_load.py --checkpoint runs/smalltalk --seconds 120 \
         --out benchmarks/results/serving.json
 
 Several servers, by default the compiled engine in two precisions and the plain search, take turns,
-so that what disturbs one disturbs all. Needs wrk (Debian: ``apt-get install wrk``) and psutil. The
-load generator takes its share of the same cores. Nothing is tuned to the machine; other jobs on it
-disturb the figures, so the load average before and after is written down.
+so that what disturbs one disturbs all. Needs wrk and hey (Debian: ``apt-get install wrk hey``) and
+psutil. wrk makes the load; hey, which notes every request's status and time, compares the waits of
+those who are answered by 64 clients with those by 640. The load generator takes its share of the
+same cores. Nothing is tuned to the machine; other jobs on it disturb the figures, so the load
+average before and after is written down.
 """
 
 import argparse
+import csv
 import json
 import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -122,6 +126,37 @@ def load(server: Server, clients: int, seconds: int, search: dict[str, Any]) -> 
     return row
 
 
+def waits(server: Server, clients: int, seconds: int, search: dict[str, Any]) -> dict[str, Any]:
+    """Returns how long those waited whom hey saw answered, and those who were refused."""
+    body = json.dumps({"message": "do you like coffee ?", "lens": 0, "search": search})
+    command = [
+        "hey",
+        "-z",
+        f"{seconds}s",
+        "-c",
+        str(clients),
+        "-t",
+        "30",
+        "-m",
+        "POST",
+        "-o",
+        "csv",
+    ]
+    command += ["-T", "application/json", "-d", body, f"{server.address}/v1/reply"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    times: dict[str, list[float]] = {}
+    for line in csv.DictReader(ran.stdout.splitlines()):
+        times.setdefault(line["status-code"], []).append(1e3 * float(line["response-time"]))
+    row: dict[str, Any] = {"server": server.options, "clients": clients, "search": search["kind"]}
+    row |= {"generator": "hey", "seconds": seconds}
+    row["statuses"] = {status: len(some) for status, some in times.items()}
+    row["replies_per_second"] = round(len(times["200"]) / seconds, 1)
+    for status, some in times.items():
+        cuts = statistics.quantiles(some, n=100)
+        row |= {f"p50_of_{status}": round(cuts[49], 1), f"p99_of_{status}": round(cuts[98], 1)}
+    return row
+
+
 def phases(servers: list[Server], search: dict[str, Any], seconds: int) -> list[dict[str, Any]]:
     """Returns the rows of one search: every server in turn, before the number of clients rises."""
     rows: list[dict[str, Any]] = []
@@ -136,10 +171,14 @@ def phases(servers: list[Server], search: dict[str, Any], seconds: int) -> list[
         ratio = rows[-1]["replies_per_second"] / alone[server.options]
         rows[-1]["times_one_client"] = round(ratio, 1)
     for server in servers:
+        rows.append(waits(server, 64, max(10, seconds // 6), search))
+        held = rows[-1]["p99_of_200"]
+        rows.append(waits(server, 640, max(10, seconds // 6), search))
+        rows[-1]["p99_times_64_clients"] = round(rows[-1]["p99_of_200"] / held, 2)
+        rows[-1]["next_request_seconds"] = round(server.ask(), 3)
+    for server in servers:
         rows.append(load(server, 1000, max(10, seconds // 4), search))
-        start = time.perf_counter()
-        server.ask()
-        rows[-1]["next_request_seconds"] = round(time.perf_counter() - start, 3)
+        rows[-1]["next_request_seconds"] = round(server.ask(), 3)
         rows[-1]["queue_after"] = server.metric("queued")
     return rows
 
@@ -153,8 +192,9 @@ def main() -> None:
     parser.add_argument("--servers", default=SERVERS, help="options of each, separated by ;")
     parser.add_argument("--out", default="")
     arguments = parser.parse_args()
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is missing: apt-get install wrk")
+    for tool in ("wrk", "hey"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"{tool} is missing: apt-get install wrk hey")
     loads = [os.getloadavg()[0]]
     servers: list[Server] = []
     rows: list[dict[str, Any]] = []

@@ -148,7 +148,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " serving.wire",
         "serving.errors": "serving.client",
         "serving.metrics": "serving.client",
-        "serving.guard": "serving.client serving.errors serving.metrics",
+        "serving.guard": "serving.errors serving.metrics",
+        "serving.shedding": "serving.client serving.errors",
         "serving.streaming": "serving.client serving.errors serving.wire",
     },
     {  # 1: the options, the corpus, the composed layers, the loop
@@ -207,8 +208,8 @@ TIERS: tuple[dict[str, str], ...] = (
         "selection": "config coverage.calibration dynamic_vocab text.vocabulary",
         "serving.schedule": "config serving.wire",
         "serving.plan": "config errors serving.errors serving.options serving.schemas serving.wire",
-        "serving.services": "serving.client serving.guard serving.metrics serving.options"
-        " serving.plan serving.schemas serving.wire",
+        "serving.services": "serving.client serving.metrics serving.options serving.plan"
+        " serving.schemas serving.shedding serving.wire",
         "serving.operations": "serving.services",
         "serving.openai_routes": "serving.client serving.schemas serving.services"
         " serving.streaming serving.wire",
@@ -375,11 +376,13 @@ TIERS: tuple[dict[str, str], ...] = (
         "cli.generate": "answer cli.configs cli.entry cli.output cli.runtime cli.voice errors"
         " parallel.group",
         "cli.chat": "answer cli.configs cli.entry cli.runtime cli.voice",
-        "cli.serve": "cli.configs cli.entry errors serving.app serving.engine serving.http",
+        "cli.default_model": "errors training.signals",
+        "cli.serve": "cli.configs cli.default_model cli.entry errors serving.app serving.engine"
+        " serving.http",
         "serving.ray_app": "serving.app serving.engine serving.options",
         "serving.app": "dvs2s serving.client serving.errors serving.guard serving.metrics"
         " serving.openai_routes serving.operations serving.options serving.pages"
-        " serving.reply_route serving.services",
+        " serving.reply_route serving.services serving.shedding",
     },
 )
 ALLOWED = {row: allowed.split() for tier in TIERS for row, allowed in tier.items()}

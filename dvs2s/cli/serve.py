@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dvs2s.cli.configs import ServeConfig
+from dvs2s.cli.default_model import train_default
 from dvs2s.cli.entry import run
 from dvs2s.errors import CheckpointError, ConfigError, Dvs2sError
 
@@ -28,7 +29,10 @@ def main(config: ServeConfig) -> None:
     check_address(config.host, config.port)
     check_checkpoint(config)
     _allow_connections(config.server.max_connections)
-    failure = asyncio.run(_serve(config))
+    from dvs2s.serving.http import new_loop
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        failure = runner.run(_serve(config))
     if failure is not None:
         raise CheckpointError(str(failure))
 
@@ -148,6 +152,7 @@ def _allow_connections(number: int) -> None:
 def _check_installed() -> None:
     try:
         import fastapi  # noqa: F401
+        import httptools  # noqa: F401
         import prometheus_client  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
@@ -186,6 +191,7 @@ def check_checkpoint(config: ServeConfig) -> None:
 
     Raises:
         CheckpointError: another checkpoint is missing, or the training did not end well.
+        Interrupted: a signal stopped the training.
     """
     for folder in filter(None, (config.checkpoint, config.compare)):
         if Path(folder).exists():
@@ -193,17 +199,7 @@ def check_checkpoint(config: ServeConfig) -> None:
         if folder != _DEFAULT:
             raise CheckpointError(f"{folder} does not exist: give the folder of a run")
         logger.info("there is no %s yet: training the default model, about two minutes", folder)
-        _train_default()
-
-
-def _train_default() -> None:
-    import subprocess
-
-    code = subprocess.run([sys.executable, "-m", "dvs2s.cli.train"], stdout=sys.stderr).returncode
-    if code:
-        raise CheckpointError(
-            f"training the default model ended with code {code}: start again to go on with it"
-        )
+        train_default()
 
 
 if __name__ == "__main__":

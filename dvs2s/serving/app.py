@@ -11,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from dvs2s import __version__
 from dvs2s.serving.client import EngineClient
 from dvs2s.serving.errors import add_handlers
-from dvs2s.serving.guard import Limit, Observe, RequireKey, Shed
+from dvs2s.serving.guard import Limit, Observe, RequireKey
 from dvs2s.serving.metrics import Metrics
 from dvs2s.serving.openai_routes import openai_router
 from dvs2s.serving.operations import operations_router
@@ -19,6 +19,7 @@ from dvs2s.serving.options import ServerOptions
 from dvs2s.serving.pages import pages, pages_router
 from dvs2s.serving.reply_route import reply_router
 from dvs2s.serving.services import Services
+from dvs2s.serving.shedding import Shed
 
 logger = logging.getLogger("dvs2s")
 

@@ -68,6 +68,14 @@ class EngineClient(Protocol):
         """Returns why a job of this client would not be taken now, without looking at it."""
         ...
 
+    def expect(self, client: str) -> None:
+        """Keeps a place for a job that is still being read: many may arrive at once."""
+        ...
+
+    def unexpect(self, client: str) -> None:
+        """Gives the place back: the job is about to be handed in, or will not be."""
+        ...
+
     def new_id(self) -> int:
         """Returns an id that no other job of this engine has."""
         ...

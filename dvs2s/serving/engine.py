@@ -5,6 +5,7 @@ import itertools
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -48,7 +49,8 @@ class EngineTicket:
         while True:
             left = self._deadline - time.monotonic()
             try:
-                event = await asyncio.wait_for(self._events.get(), max(0.0, left))
+                async with asyncio.timeout(max(0.0, left)):  # makes no task, as wait_for does
+                    event = await self._events.get()
             except TimeoutError:
                 self.cancel()
                 raise EngineError("the time limit for one request has passed", 504, 1) from None
@@ -91,6 +93,7 @@ class Engine:
         names = ("max_batch", "batch_cells", "batch_wait")
         self._settings = {**settings, **{name: getattr(options, name) for name in names}}
         self._queue: FairQueue[EngineTicket] = FairQueue(options.max_queue)
+        self._expected: Counter[str] = Counter()  # jobs being read, by client
         self._tickets: dict[int, EngineTicket] = {}
         self._ids = itertools.count(1)
         self._current: EngineProcess | None = None
@@ -156,7 +159,24 @@ class Engine:
         """Returns why a job of this client would not be taken now."""
         if self.why_not:
             return EngineError(self.why_not, 503, 2)
-        return None if self._queue.has_room(client) else self._full()
+        coming = self._expected.total() - self._spare()
+        has_room = self._queue.has_room(client, coming, self._expected[client])
+        return None if has_room else self._full()
+
+    def expect(self, client: str) -> None:
+        """Keeps a place for a job of this client."""
+        self._expected[client] += 1
+
+    def unexpect(self, client: str) -> None:
+        """Gives a kept place back."""
+        self._expected[client] -= 1
+        if not self._expected[client]:
+            del self._expected[client]
+
+    def _spare(self) -> int:
+        """Returns how many more jobs the process takes."""
+        busy = len(self._current.running) if self._current else 0
+        return max(0, 2 * self._options.max_batch - busy)
 
     def _full(self) -> EngineError:
         return EngineError("too many requests wait already", 429, self._patience())
@@ -272,9 +292,7 @@ class Engine:
     def _pump(self) -> None:
         """Keeps the process in work for two batches; the rest waits where it can be ordered."""
         process = self._current
-        while process and process.is_alive and self._queue:
-            if len(process.running) >= 2 * self._options.max_batch:
-                return
+        while process and process.is_alive and self._queue and self._spare():
             ticket = self._queue.get()
             ticket.started = time.monotonic()
             self._tickets[ticket.job.id] = ticket

@@ -23,11 +23,18 @@ class FairQueue(Generic[Item]):
     def __len__(self) -> int:
         return self._length
 
-    def has_room(self, client: str) -> bool:
-        """Returns whether a further item of this client would stay."""
-        if self._length < self._size:
+    def has_room(self, client: str, coming: int = 0, own: int = 0) -> bool:
+        """Returns whether a further item of this client would stay.
+
+        Args:
+            client: who has it.
+            coming: items of anybody that are still on their way, less those that are about to go;
+                a negative number is room beyond the queue.
+            own: how many of those on their way are this client's.
+        """
+        if self._length + coming < self._size:
             return True
-        own = len(self._lines.get(client, ()))
+        own += len(self._lines.get(client, ()))
         return any(len(line) > own + 1 for line in self._lines.values())
 
     def put(self, client: str, item: Item) -> Item | None:

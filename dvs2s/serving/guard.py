@@ -16,8 +16,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dvs2s.serving.client import EngineClient
-from dvs2s.serving.errors import engine_response, error_response
+from dvs2s.serving.errors import error_response
 from dvs2s.serving.metrics import Metrics
 
 logger = logging.getLogger("dvs2s.requests")
@@ -120,8 +119,8 @@ class Limit:
             if is_complete:
                 return await receive()  # what comes now is that the client leaves
             try:
-                left = max(0.0, deadline - time.monotonic())
-                message = await asyncio.wait_for(receive(), left)
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    message = await receive()
             except TimeoutError:
                 raise HTTPException(408, "the body came too slowly", _CLOSE) from None
             received += len(message.get("body", b""))
@@ -141,33 +140,6 @@ class Limit:
 
 
 _CLOSE = {"Connection": "close"}
-
-
-class Shed:
-    """Refuses work that would not be taken before its body is parsed: refusing has to be cheap.
-
-    Args:
-        app: what is inside.
-        engine: asked whether it has room.
-        paths: where work is asked for.
-    """
-
-    def __init__(self, app: ASGIApp, engine: EngineClient, paths: frozenset[str]) -> None:
-        self._app, self._engine, self._paths = app, engine, paths
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] in self._paths and scope["method"] == "POST":
-            refusal = self._engine.refusal(client_of(scope))
-            if refusal is not None:
-                scope["state"]["shed"] = scope["path"]
-                await engine_response(refusal)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def client_of(scope: Scope) -> str:
-    """Returns who asks, for turns: the address of the connection."""
-    return str(scope["client"][0]) if scope.get("client") else "local"
 
 
 class RequireKey:

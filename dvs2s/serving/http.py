@@ -1,4 +1,4 @@
-"""uvicorn with a time limit for the head of a request, and an orderly end."""
+"""uvicorn with limits for the head of a request, and an orderly end."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 logger = logging.getLogger("dvs2s")
 
+_LONGEST_HEAD = 64 * 1024
 
-def protocol(seconds: float) -> type[H11Protocol]:
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """Returns an event loop for the server: uvloop's, where it runs."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+def protocol(seconds: float) -> type[HttpToolsProtocol]:
     """Returns uvicorn's HTTP protocol, which closes a connection whose request does not come.
 
     Args:
@@ -22,10 +33,11 @@ def protocol(seconds: float) -> type[H11Protocol]:
             its head.
     """
 
-    class Impatient(H11Protocol):
-        """Closes connections on which no head is completed in time."""
+    class Impatient(HttpToolsProtocol):
+        """Closes connections on which no head is completed in time, or none of 64 KiB."""
 
         _timer: asyncio.TimerHandle | None = None
+        _head: int | None = None  # bytes of a head that is not complete
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -33,8 +45,20 @@ def protocol(seconds: float) -> type[H11Protocol]:
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
+            if self._head is not None:
+                self._head += len(data)
+                if self._head > _LONGEST_HEAD and not self.transport.is_closing():
+                    self.send_400_response("The head of the request is too long.")
             if self._is_between_requests() and self._timer is None:
                 self._watch()
+
+        def on_message_begin(self) -> None:
+            self._head = 0
+            super().on_message_begin()
+
+        def on_headers_complete(self) -> None:
+            self._head = None
+            super().on_headers_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self._timer is not None:

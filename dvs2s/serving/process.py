@@ -35,6 +35,7 @@ class EngineProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._answer: asyncio.Future[Event] | None = None
+        self._unsent: list[bytes] = []
         self.running: set[int] = set()
         self.last_sign = time.monotonic()
 
@@ -90,6 +91,7 @@ class EngineProcess:
         if process is None:
             return
         if process.stdin is not None:
+            self._send_all()
             process.stdin.close()
         try:
             await asyncio.wait_for(process.wait(), patience)
@@ -106,9 +108,16 @@ class EngineProcess:
                 self._process.kill()
 
     def _write(self, message: dict[str, Any]) -> None:
+        """Sends a message with all others of this turn of the loop: jobs come in bursts."""
+        self._unsent.append(line(message))
+        if len(self._unsent) == 1:
+            asyncio.get_running_loop().call_soon(self._send_all)
+
+    def _send_all(self) -> None:
         assert self._process is not None and self._process.stdin is not None
-        if not self._process.stdin.is_closing():
-            self._process.stdin.write(line(message))
+        if self._unsent and not self._process.stdin.is_closing():
+            self._process.stdin.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     async def _read(self) -> None:
         assert self._process is not None and self._process.stdout is not None

@@ -7,11 +7,11 @@ from typing import Any
 from fastapi import Request
 
 from dvs2s.serving.client import EngineClient, EngineError, Ticket
-from dvs2s.serving.guard import client_of
 from dvs2s.serving.metrics import Metrics
 from dvs2s.serving.options import ServerOptions
 from dvs2s.serving.plan import Planner
 from dvs2s.serving.schemas import ErrorResponse
+from dvs2s.serving.shedding import client_of
 from dvs2s.serving.wire import Event, Job
 
 logger = logging.getLogger("dvs2s.requests")
@@ -64,6 +64,9 @@ class Services:
         """
         if self.options.log_text:
             self.note(request, turns=job.turns)
+        place = request.scope["state"].get("place")
+        if place is not None:
+            place.leave()
         return self.engine.submit(job, client_of(request.scope))
 
     def answered(self, request: Request, done: Event) -> None:

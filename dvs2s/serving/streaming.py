@@ -23,22 +23,23 @@ async def until_left(request: Request, work: Coroutine[Any, Any, Result]) -> Res
     Raises:
         ApiError: the client has left.
     """
-    task = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ApiError("the client has left", status=LEFT)
-        return task.result()
-    finally:
-        for pending in (task, leaving):
-            pending.cancel()
-        await asyncio.gather(task, leaving, return_exceptions=True)
+        async with asyncio.timeout(None) as patience:  # it is the client's leaving that ends it
+            leaving = asyncio.ensure_future(_until_it_leaves(request, patience))
+            try:
+                return await work
+            finally:
+                leaving.cancel()
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        raise ApiError("the client has left", status=LEFT) from None
 
 
-async def _left(request: Request) -> None:
+async def _until_it_leaves(request: Request, patience: asyncio.Timeout) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    patience.reschedule(0)
 
 
 async def last_event(ticket: Ticket) -> Event:

@@ -259,6 +259,11 @@ def test_whoever_is_slow_or_odd_is_cut_off_and_others_are_served(serve: Serve) -
         with raw(address) as connection:
             connection.send(bad)
             assert b" 400 " in read_all(connection).split(b"\r\n")[0]
+    with raw(address) as endless:
+        with contextlib.suppress(ConnectionError):
+            for piece in (b"GET / HTTP/1.1\r\nX: ", *[b"a" * 11_000] * 6):
+                endless.sendall(piece)
+        assert read_all(endless).startswith(b"HTTP/1.1 400 ")
     assert post(address, HELLO).status_code == 200
     assert read_all(silent) == read_all(dripping) == b""
     assert b"408" in read_all(slow_body).split(b"\r\n")[0]
@@ -409,7 +414,8 @@ def test_a_thousand_addresses_make_no_thousand_counters(serve: Serve) -> None:
         for number in range(30):
             assert api.get(f"/nowhere/{number}").status_code == 404
             assert api.get(f"/v1/models/{number}").status_code == 404
-            assert api.request(f"ODD{number}", "/v1/reply").status_code == 405
+            assert api.request(f"ODD{number}", "/v1/reply").status_code == 400
+            assert api.delete("/v1/reply").status_code == 405
         counters = re.findall(r"^dvs2s_requests_total\{(.*)\}", api.get("/metrics").text, re.M)
     assert len(counters) == 3, counters
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import signal
 import socket
@@ -19,6 +20,7 @@ from served import ask as served_ask
 
 from dvs2s.cli import serve
 from dvs2s.cli.configs import ServeConfig
+from dvs2s.cli.default_model import train_default
 from dvs2s.cli.serve import check_address
 from dvs2s.errors import CheckpointError, ConfigError
 from dvs2s.serving.options import ServerOptions
@@ -172,21 +174,47 @@ def test_a_wrong_start_is_explained(arguments: list[str], said: str) -> None:
 def test_a_missing_default_model_is_trained_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes, commands = iter([0, 75]), []
-
-    def run(command: list[str], **kwargs: object) -> subprocess.CompletedProcess[bytes]:
-        commands.append(command)
-        return subprocess.CompletedProcess(command, next(codes))
-
+    trained: list[str] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(serve, "train_default", lambda: trained.append("smalltalk"))
     serve.check_checkpoint(ServeConfig())
-    assert commands == [[sys.executable, "-m", "dvs2s.cli.train"]]
-    with pytest.raises(CheckpointError, match="ended with code 75: start again"):
-        serve.check_checkpoint(ServeConfig())
+    assert trained == ["smalltalk"]
     with pytest.raises(CheckpointError, match="runs/other does not exist"):
         serve.check_checkpoint(ServeConfig(checkpoint="runs/other"))
-    assert len(commands) == 2
+    assert trained == ["smalltalk"]
+    with pytest.raises(CheckpointError, match="ended with code 3: start again"):
+        train_default((sys.executable, "-c", "raise SystemExit(3)"))
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_stopping_while_the_default_model_is_trained_lets_it_save(name: str) -> None:
+    training = (
+        "import signal, sys, time\n"
+        "def save(number, frame):\n"
+        "    print('saved', flush=True)\n"
+        "    sys.exit(75)\n"
+        f"signal.signal(signal.{name}, save)\n"
+        "print('training', flush=True)\n"
+        "time.sleep(60)"
+    )
+    front = (
+        "import sys\n"
+        "from dvs2s.cli.default_model import train_default\n"
+        "from dvs2s.errors import Interrupted\n"
+        "try:\n"
+        f"    train_default((sys.executable, '-c', {training!r}))\n"
+        "except Interrupted as error:\n"
+        "    print(error, file=sys.stderr)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", front], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"training\n"
+        # as a terminal does: to everyone in the foreground
+        os.killpg(process.pid, getattr(signal, name))
+        said = process.stderr.read().decode()
+    assert said == "saved\ntraining the default model was stopped: start again to go on with it\n"
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ class FakeEngine:
         self.hold_at: int | None = None  # the word that waits until this is None again
         self.why_not = ""
         self.running: set[int] = set()
+        self.expected = 0
         self.models: tuple[ModelInfo, ...] = (INFO, PLAIN)
         self.num_queued = 0
         self.jobs: list[Job] = []
@@ -127,9 +128,15 @@ class FakeEngine:
     def refusal(self, client: str) -> EngineError | None:
         if self.why_not:
             return EngineError(self.why_not, 503, 2)
-        if len(self.running) >= self.capacity:
+        if len(self.running) + self.expected >= self.capacity:
             return EngineError("too many requests wait already", 429, 1)
         return None
+
+    def expect(self, client: str) -> None:
+        self.expected += 1
+
+    def unexpect(self, client: str) -> None:
+        self.expected -= 1
 
     def submit(self, job: Job, client: str) -> FakeTicket:
         refusal = self.refusal(client)
@@ -159,7 +166,7 @@ def serving(app: FastAPI, read_seconds: float = 10.0) -> Iterator[str]:
     config = uvicorn.Config(
         app,
         port=0,
-        loop="asyncio",  # as serve.py has it
+        loop="uvloop",  # as serve.py has it
         http=protocol(read_seconds),
         ws="none",
         log_config=None,
