@@ -120,6 +120,30 @@ def test_stop_keeps_what_was_said_and_frees_the_engine(page: Page, engine: FakeE
     assert engine.jobs[-1].search["kind"] == "sampling"
 
 
+def test_a_conversation_that_was_left_can_be_brought_back(page: Page, engine: FakeEngine) -> None:
+    say(page, "one")
+    expect(page.locator(".bubble")).to_have_text("you said one")
+    engine.hold_at = 3
+    say(page, "two three four")
+    expect(page.locator(".bubble").last).to_contain_text("you said two")
+    page.click("#new")
+    expect(page.locator("#send")).to_be_visible()
+    engine.hold_at = None
+    engine.wait_until_free()
+    expect(page.locator("#welcome")).to_be_visible()
+    assert bubbles(page) == [], "a reply came into a conversation that it is no part of"
+    page.get_by_role("button", name="Bring it back").click()
+    expect(page.locator(".bubble")).to_have_count(2)
+    expect(page.locator(".answer").last).to_contain_text("stopped")
+
+    page.click("#new")
+    say(page, "five")
+    expect(page.locator(".bubble")).to_have_text("you said five")
+    expect(page.get_by_role("button", name="Bring it back")).to_have_count(0)
+    page.reload()
+    expect(page.locator(".bubble")).to_have_count(1)
+
+
 def test_a_message_that_the_model_does_not_know_is_told(page: Page) -> None:
     for text, told in (
         ("zorgblat", "the model does not know this word"),

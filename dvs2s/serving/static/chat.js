@@ -14,6 +14,7 @@ const wide = matchMedia("(min-width: 901px)"); // the last lens is open where th
 let running = null; // the AbortController of the reply at work
 let connecting = null; // the promise of a server that is waited for
 
+const WRITING = "writing …";
 const say = (text) => { status.textContent = text; };
 const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 120;
 const toEnd = () => { scroller.scrollTop = scroller.scrollHeight; };
@@ -94,6 +95,7 @@ function actions(turn, index) {
 // Draws one turn: what was said, the reply, its lens.
 function draw(turn) {
   const index = chat.turns.indexOf(turn);
+  if (index < 0) return; // of a conversation that was left while it was answered
   const box = element("article", "turn");
   box.setAttribute("aria-busy", String(turn.state === "running"));
   const said = element("p", "said", turn.said);
@@ -214,8 +216,8 @@ async function answer(turn, { sampled = false } = {}) {
 function busy(is) {
   stop.hidden = !is;
   send.hidden = is;
-  if (is) say("writing …");
-  else say("");
+  if (is) say(WRITING);
+  else if (status.textContent === WRITING) say("");
 }
 
 function submit(text) {
@@ -236,6 +238,13 @@ function fit() {
   message.style.height = "auto";
   message.style.height = `${message.scrollHeight}px`;
   send.disabled = !message.value.trim();
+}
+
+function begin(turns) {
+  chat.turns = turns;
+  saveChat(chat);
+  drawAll();
+  message.focus();
 }
 
 // Watches for a server that was lost until it is back; the chip in the bar tells.
@@ -272,10 +281,13 @@ stop.addEventListener("click", () => running?.abort());
 document.addEventListener("keydown", (event) => { if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) running.abort(); });
 document.getElementById("new").addEventListener("click", () => {
   running?.abort();
-  chat.turns = [];
-  saveChat(chat);
-  drawAll();
-  message.focus();
+  const former = chat.turns;
+  begin([]);
+  if (!former.length) return;
+  say("a new conversation; the former is gone. ");
+  const back = button("Bring it back", "Go on with the former conversation", () => { begin(former); say(""); });
+  back.className = "link";
+  status.append(back);
 });
 document.getElementById("export").addEventListener("click", () => {
   const turns = chat.turns.map(({ said, text, lens: words, tokens, seconds: times, full }) => ({ said, reply: text, tokens, seconds: times, vocabulary: words, full }));
