@@ -330,7 +330,7 @@ TIERS: tuple[dict[str, str], ...] = (
         "table.origin": "config",
         "table.rows": "answer backends build config coverage.generic data.corpus decoding.mmi"
         " errors loading reranking responder shortlists table.decode table.replies table.row"
-        " table.timing table.trained table.tuning training.checkpoint",
+        " table.timing table.trained table.tuning training.checkpoint training.lock",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
@@ -367,9 +367,10 @@ TIERS: tuple[dict[str, str], ...] = (
         " table.decode table.measure text.specials training.signals",
         "cli.table_training": "cli.table_plan cli.train config data.corpus errors table.rows"
         " training.checkpoint training.lock",
-        "cli.table": "build cli.entry cli.table_options cli.table_plan cli.table_training"
-        " cli.table_yardstick config data.corpus devices errors evaluation.vectors table.* topics"
-        " training.lock training.signals",
+        "cli.table_answers": "errors table.decode table.row table.rows training.signals",
+        "cli.table": "build cli.entry cli.table_answers cli.table_options cli.table_plan"
+        " cli.table_training cli.table_yardstick config data.corpus devices errors"
+        " evaluation.vectors table.* topics training.lock training.signals",
         "cli.bench": "bench.* build cli.configs cli.entry cli.output cli.runtime config data.batch"
         " data.corpus engine.engine errors loading ops.extension responder",
         "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",

@@ -8,6 +8,8 @@ everything is there.
 import json
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tqdm import tqdm
 from dvs2s import topics
 from dvs2s.build import prepared_data
 from dvs2s.cli.entry import run
+from dvs2s.cli.table_answers import answer_missing
 from dvs2s.cli.table_options import TableConfig
 from dvs2s.cli.table_plan import Plan, make_plan
 from dvs2s.cli.table_training import train_missing
@@ -64,54 +67,58 @@ def main(config: TableConfig) -> None:
     if any(training.model.num_topics for training in plan.trainings.values()):
         topics.check_gensim()
     train_missing(plan, data)
-    # of several commands for one table, one makes it, and the others find it made
-    with RunLock(Path(config.table.work), wait=True):
-        with StopSignal() as stop:
-            try:
-                made = make_result(config, plan, data, stop)
-            except Stopped:
-                raise Interrupted(
-                    f"interrupted, what is done is in {config.table.work}: "
-                    f"the same command continues"
-                ) from None
+    with stoppable(config) as stop:
+        shop = new_shop(config, plan, data, stop)
+        key = result_key(config, plan, data, shop)
+        if not _is_current(plan, key):
+            answer_missing(shop, stop=stop, show=config.trainer.progress != "none")
+    # of several commands for one table, one measures it, and the others find it made
+    with RunLock(Path(config.table.work), wait=True), stoppable(config) as stop:
+        shop = new_shop(config, plan, data, stop)
+        made = not _is_current(plan, key)
+        if made:
+            for row in plan.rows:
+                for seed in range(len(row.runs)):
+                    shop.export(row, seed)
+            result = measure(config, plan, data, shop=shop, key=key, stop=stop)
+            if stop.requested:
+                raise Stopped
+            write(plan, result)
     print(f"{plan.results}: {'written' if made else 'up to date, nothing to do'}")
 
 
-def make_result(config: TableConfig, plan: Plan, data: PreparedData, stop: StopSignal) -> bool:
-    """Writes the result unless it is up to date; returns whether it did.
+@contextmanager
+def stoppable(config: TableConfig) -> Iterator[StopSignal]:
+    """Yields what a signal is noted in, and explains what it stopped.
 
     Raises:
-        Stopped: a signal came.
+        Interrupted: in place of ``Stopped``.
     """
-    shop = Workshop(
+    with StopSignal() as stop:
+        try:
+            yield stop
+        except Stopped:
+            raise Interrupted(
+                f"interrupted, what is done is in {config.table.work}: the same command continues"
+            ) from None
+
+
+def new_shop(config: TableConfig, plan: Plan, data: PreparedData, stop: StopSignal) -> Workshop:
+    """Returns what answers and times the rows."""
+    return Workshop(
         plan.rows,
         data,
         Path(config.table.work),
         effort(config),
         stop=lambda: stop.requested,
     )
+
+
+def result_key(config: TableConfig, plan: Plan, data: PreparedData, shop: Workshop) -> str:
+    """Returns what names the result: it changes with anything that it comes from."""
     parts = [shop.table_key(), str(config.table.resamples), vectors_path(config, data).name]
     parts += [file_digest(config.table.vectors), plan.baseline]
-    key = "|".join(parts)
-    if _is_current(plan, key):
-        return False
-    answer_all(plan, shop, show=config.trainer.progress != "none")
-    result = measure(config, plan, data, shop=shop, key=key, stop=stop)
-    if stop.requested:
-        raise Stopped
-    write(plan, result)
-    return True
-
-
-def answer_all(plan: Plan, shop: Workshop, *, show: bool) -> None:
-    """Makes all replies that are missing."""
-    seeds = [(row, seed) for row in plan.rows for seed in range(len(row.runs))]
-    total = len(seeds) * shop.num_messages()
-    with tqdm(total=total, unit=" replies", file=sys.stderr, disable=None if show else True) as bar:
-        for row, seed in seeds:
-            bar.set_description(f"{row.name} {seed}")
-            shop.answer(row, seed, advance=bar.update)
-            shop.export(row, seed)
+    return "|".join(parts)
 
 
 def measure(

@@ -30,6 +30,7 @@ from dvs2s.table.timing import Times, time_rows
 from dvs2s.table.trained import Trained, cost_of_runs
 from dvs2s.table.tuning import tune
 from dvs2s.training.checkpoint import read_config, resolve
+from dvs2s.training.lock import RunLock
 
 logger = logging.getLogger("dvs2s")
 _FORMAT = 1
@@ -59,7 +60,7 @@ class Workshop:
         *,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._rows, self._data, self._work, self._effort = rows, data, work, effort
+        self.rows, self._data, self._work, self._effort = rows, data, work, effort
         self._stop = stop
         self._shortlists: dict[str, Shortlist] = {}
         for row in rows:
@@ -80,7 +81,7 @@ class Workshop:
 
     def table_key(self) -> str:
         """Returns what names the whole: rows, replies, and how they are timed."""
-        rows = [[row.name, [self.key(row, s) for s in range(len(row.runs))]] for row in self._rows]
+        rows = [[row.name, [self.key(row, s) for s in range(len(row.runs))]] for row in self.rows]
         effort = self._effort
         timing = [effort.timing_messages, effort.timing_rounds, effort.device]
         timing += [effort.timing_threads, effort.timing_engine]
@@ -98,21 +99,17 @@ class Workshop:
         """Makes the replies of a row and seed unless they are there.
 
         Raises:
+            InUseError: another process makes them, or those that they are chosen from.
             Stopped: the rest is made by the next call.
         """
         row = self._shared(row)
         file = self.file(row, seed)
-        if file.is_complete:
-            advance(self.num_messages())
-        elif row.rerank is None:
-            speaker = self.speaker(row, seed)
-            decode(speaker, self._task(), file, stop=self._stop, advance=advance)
-        else:
-            source = self._nbest(row)
-            self.answer(source, seed)
-            speaker = self.speaker(row, seed)
-            source_file = self.file(source, seed)
-            rerank(speaker, self._task(), source_file, file, stop=self._stop, advance=advance)
+        if not file.is_complete:
+            with RunLock(self._work / "locks", name=self.key(row, seed)):
+                if not file.is_complete:  # by another process, just now
+                    self._make(row, seed, file, advance)
+                    return
+        advance(self.num_messages())
 
     def export(self, row: Row, seed: int) -> Path:
         """Writes a row's replies in the form of ``dvs2s.cli.evaluate replies=...``."""
@@ -167,7 +164,7 @@ class Workshop:
         with _threads(effort.timing_threads):
             engine = effort.timing_engine
             times = time_rows(
-                {row.name: self.speaker(row, 0, engine=engine) for row in self._rows},
+                {row.name: self.speaker(row, 0, engine=engine) for row in self.rows},
                 chosen[: effort.timing_messages],
                 baseline=baseline,
                 rounds=effort.timing_rounds,
@@ -179,15 +176,26 @@ class Workshop:
     def trained(self) -> dict[str, Trained]:
         """Returns what the models of each row cost, a partner's included."""
         found = {}
-        for row in self._rows:
+        for row in self.rows:
             found[row.name] = cost_of_runs(row.runs, self._data)
             if row.rerank:
                 found[row.name] += cost_of_runs(row.partners, self._data)
         return found
 
+    def _make(self, row: Row, seed: int, file: ReplyFile, advance: Advance) -> None:
+        if row.rerank is None:
+            speaker = self.speaker(row, seed)
+            decode(speaker, self._task(), file, stop=self._stop, advance=advance)
+        else:
+            source = self._nbest(row)
+            self.answer(source, seed)
+            speaker = self.speaker(row, seed)
+            source_file = self.file(source, seed)
+            rerank(speaker, self._task(), source_file, file, stop=self._stop, advance=advance)
+
     def _shared(self, row: Row) -> Row:
         """Returns the row with its whole n-best list where a reranked row starts from the same."""
-        starts = [(r.runs, dict(r.search)) for r in self._rows if r.rerank]
+        starts = [(r.runs, dict(r.search)) for r in self.rows if r.rerank]
         is_start = row.rerank is None and (row.runs, dict(row.search)) in starts
         # a row that does not search with a beam has other replies than the list starts with
         return self._nbest(row) if is_start and row.search["kind"] == "beam" else row

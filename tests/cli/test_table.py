@@ -19,6 +19,7 @@ from dvs2s.loading import load
 from dvs2s.scoring import grouped
 from dvs2s.table.decode import Speaker
 from dvs2s.table.rows import check_same_data
+from dvs2s.training.lock import RunLock
 
 pytest.importorskip("gensim")
 pytest.importorskip("matplotlib")
@@ -192,6 +193,39 @@ def test_commands_beside_each_other_share_the_runs(table: tuple[str, ...], tmp_p
     trained = [re.findall(r"^(\S+, seed \d)$", err, re.MULTILINE) for _, err in ends]
     runs = [f"{model}, seed {seed}" for model in ("DVS2S", "S2SA") for seed in (0, 1)]
     assert sorted(trained[0] + trained[1]) == runs  # each by one of the two
+
+
+@pytest.mark.slow
+def test_a_row_that_another_process_answers_is_left_to_it(
+    command: Command, table: tuple[str, ...], tmp_path: Path
+) -> None:
+    arguments = [*table, "table.only=[S2SA,S2SA-frequency]"]
+    assert command("table", *arguments).code == 0
+    expected = json.loads((tmp_path / "results" / "table.json").read_bytes())["estimates"]
+    summaries = sorted((tmp_path / "made" / "decoded").glob("*.json"))
+    assert len(summaries) == 4  # two rows, two seeds
+    for path in (tmp_path / "results" / "table.json", *summaries):
+        path.unlink()
+
+    def begin() -> subprocess.Popen[str]:
+        line = [sys.executable, "-m", "dvs2s.cli.table", *arguments]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        heard = iter(process.stderr.readline, "")
+        assert any(re.search("other processes answer: S2SA(-frequency)? [01]$", s) for s in heard)
+        return process
+
+    with RunLock(tmp_path / "made" / "locks", name=summaries[0].stem):
+        stopped = begin()
+        assert [path.exists() for path in summaries] == [False, True, True, True]
+        stopped.send_signal(signal.SIGTERM)
+        assert stopped.wait(60) == 75
+        stopped.communicate()
+        waiting = begin()
+    out, err = waiting.communicate(timeout=200)
+    assert (waiting.returncode, out) == (0, f"{tmp_path}/results: written\n"), err
+    actual = json.loads((tmp_path / "results" / "table.json").read_bytes())["estimates"]
+    assert actual == expected
 
 
 def test_rows_search_as_this_command_says_and_apart_from_a_reranked_one(
