@@ -129,19 +129,7 @@ def load(server: Server, clients: int, seconds: int, search: dict[str, Any]) -> 
 def waits(server: Server, clients: int, seconds: int, search: dict[str, Any]) -> dict[str, Any]:
     """Returns how long those waited whom hey saw answered, and those who were refused."""
     body = json.dumps({"message": "do you like coffee ?", "lens": 0, "search": search})
-    command = [
-        "hey",
-        "-z",
-        f"{seconds}s",
-        "-c",
-        str(clients),
-        "-t",
-        "30",
-        "-m",
-        "POST",
-        "-o",
-        "csv",
-    ]
+    command = ["hey", *f"-z {seconds}s -c {clients} -t 30 -m POST -o csv".split()]
     command += ["-T", "application/json", "-d", body, f"{server.address}/v1/reply"]
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     times: dict[str, list[float]] = {}

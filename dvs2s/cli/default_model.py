@@ -3,12 +3,20 @@
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 
 from dvs2s.errors import CheckpointError, Interrupted
-from dvs2s.training.signals import STOPPING
+from dvs2s.training.signals import STOPPING, handled
 
+DEFAULT = "runs/smalltalk"
+_UNFINISHED = ".training"
 _PASSED_ON = (*STOPPING, *((signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()))
+
+
+def is_unfinished() -> bool:
+    """Returns whether a training that ``train_default`` began has not come to its end."""
+    return (Path(DEFAULT) / _UNFINISHED).exists()
 
 
 def train_default(command: tuple[str, ...] = (sys.executable, "-m", "dvs2s.cli.train")) -> None:
@@ -24,6 +32,9 @@ def train_default(command: tuple[str, ...] = (sys.executable, "-m", "dvs2s.cli.t
         CheckpointError: the training did not end well.
         Interrupted: a signal came.
     """
+    mark = Path(DEFAULT) / _UNFINISHED
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
     received: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
 
@@ -32,19 +43,15 @@ def train_default(command: tuple[str, ...] = (sys.executable, "-m", "dvs2s.cli.t
         for process in running:
             process.send_signal(number)
 
-    former = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
-    try:
+    with handled(_PASSED_ON, pass_on):
         running.append(subprocess.Popen(command, stdout=sys.stderr, start_new_session=True))
         for number in received:  # before it was there
             running[0].send_signal(number)
         code = running[0].wait()
-    finally:
-        for number, handler in former.items():
-            # None: the handler was not set from Python and cannot be put back from it.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
     if received and code:
         raise Interrupted("training the default model was stopped: start again to go on with it")
     if code:
         raise CheckpointError(
             f"training the default model ended with code {code}: start again to go on with it"
         )
+    mark.unlink()

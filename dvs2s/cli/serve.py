@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from dvs2s.cli.configs import ServeConfig
-from dvs2s.cli.default_model import train_default
+from dvs2s.cli.default_model import DEFAULT, is_unfinished, train_default
 from dvs2s.cli.entry import run
 from dvs2s.errors import CheckpointError, ConfigError, Dvs2sError
 
 logger = logging.getLogger("dvs2s")
-
-_DEFAULT = "runs/smalltalk"
 
 
 def main(config: ServeConfig) -> None:
@@ -194,9 +192,12 @@ def check_checkpoint(config: ServeConfig) -> None:
         Interrupted: a signal stopped the training.
     """
     for folder in filter(None, (config.checkpoint, config.compare)):
+        if folder == DEFAULT and is_unfinished():
+            logger.info("going on with the training of the default model")
+            train_default()
         if Path(folder).exists():
             continue
-        if folder != _DEFAULT:
+        if folder != DEFAULT:
             raise CheckpointError(f"{folder} does not exist: give the folder of a run")
         logger.info("there is no %s yet: training the default model, about two minutes", folder)
         train_default()

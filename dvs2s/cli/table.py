@@ -67,14 +67,14 @@ def main(config: TableConfig) -> None:
     if any(training.model.num_topics for training in plan.trainings.values()):
         topics.check_gensim()
     train_missing(plan, data)
-    with stoppable(config) as stop:
-        shop = new_shop(config, plan, data, stop)
-        key = result_key(config, plan, data, shop)
+    stop = StopSignal()
+    shop = new_shop(config, plan, data, stop)
+    key = result_key(config, plan, data, shop)
+    with stoppable(stop, config):
         if not _is_current(plan, key):
             answer_missing(shop, stop=stop, show=config.trainer.progress != "none")
     # of several commands for one table, one measures it, and the others find it made
-    with RunLock(Path(config.table.work), wait=True), stoppable(config) as stop:
-        shop = new_shop(config, plan, data, stop)
+    with RunLock(Path(config.table.work), wait=True), stoppable(stop, config):
         made = not _is_current(plan, key)
         if made:
             for row in plan.rows:
@@ -88,15 +88,17 @@ def main(config: TableConfig) -> None:
 
 
 @contextmanager
-def stoppable(config: TableConfig) -> Iterator[StopSignal]:
-    """Yields what a signal is noted in, and explains what it stopped.
+def stoppable(stop: StopSignal, config: TableConfig) -> Iterator[None]:
+    """Notes signals while the ``with`` block lasts, and explains what they stopped.
+
+    Not while a lock is waited for, which a noted signal would not end.
 
     Raises:
         Interrupted: in place of ``Stopped``.
     """
-    with StopSignal() as stop:
+    with stop:
         try:
-            yield stop
+            yield
         except Stopped:
             raise Interrupted(
                 f"interrupted, what is done is in {config.table.work}: the same command continues"

@@ -2,15 +2,34 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 # SIGUSR1 is what batch systems send ahead of the end of a job's time.
 STOPPING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
 )
+
+
+@contextmanager
+def handled(
+    numbers: tuple[int, ...], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Gives signals to a handler while the ``with`` block lasts; in the main thread only.
+
+    Args:
+        numbers: of the signals.
+        handler: gets the number and the frame.
+    """
+    former = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, one in former.items():
+            # None: the handler was not set from Python and cannot be put back from it.
+            signal.signal(number, signal.SIG_DFL if one is None else one)
 
 
 @contextmanager
@@ -27,12 +46,8 @@ def stops_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    former = {number: signal.signal(number, interrupt) for number in STOPPING}
-    try:
+    with handled(STOPPING, interrupt):
         yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class StopSignal:
@@ -45,7 +60,7 @@ class StopSignal:
     def __init__(self) -> None:
         self._requested = False
         self._interrupts = 0
-        self._former: dict[int, Any] = {}
+        self._handling = ExitStack()
 
     @property
     def requested(self) -> bool:
@@ -59,7 +74,7 @@ class StopSignal:
     def __enter__(self) -> Self:
         """Puts the handlers in place."""
         if threading.current_thread() is threading.main_thread():
-            self._former = {number: signal.signal(number, self._note) for number in STOPPING}
+            self._handling.enter_context(handled(STOPPING, self._note))
         return self
 
     def __exit__(
@@ -69,10 +84,7 @@ class StopSignal:
         trace: TracebackType | None,
     ) -> None:
         """Puts the former handlers back."""
-        for number, handler in self._former.items():
-            # None: the handler was not set from Python and cannot be put back from it.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        self._former = {}
+        self._handling.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._requested = True

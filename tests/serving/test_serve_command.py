@@ -174,20 +174,27 @@ def test_a_wrong_start_is_explained(arguments: list[str], said: str) -> None:
 def test_a_missing_default_model_is_trained_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trained: list[str] = []
+    codes, trained = iter([3, 0]), list[int]()
+
+    def training() -> None:
+        trained.append(next(codes))
+        train_default((sys.executable, "-c", f"raise SystemExit({trained[-1]})"))
+
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(serve, "train_default", lambda: trained.append("smalltalk"))
+    monkeypatch.setattr(serve, "train_default", training)
+    with pytest.raises(CheckpointError, match="ended with code 3: start again"):
+        serve.check_checkpoint(ServeConfig())
+    serve.check_checkpoint(ServeConfig())  # goes on where the folder is there, but unfinished
     serve.check_checkpoint(ServeConfig())
-    assert trained == ["smalltalk"]
     with pytest.raises(CheckpointError, match="runs/other does not exist"):
         serve.check_checkpoint(ServeConfig(checkpoint="runs/other"))
-    assert trained == ["smalltalk"]
-    with pytest.raises(CheckpointError, match="ended with code 3: start again"):
-        train_default((sys.executable, "-c", "raise SystemExit(3)"))
+    assert trained == [3, 0]
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_stopping_while_the_default_model_is_trained_lets_it_save(name: str) -> None:
+def test_stopping_while_the_default_model_is_trained_lets_it_save(
+    name: str, tmp_path: Path
+) -> None:
     training = (
         "import signal, sys, time\n"
         "def save(number, frame):\n"
@@ -207,7 +214,7 @@ def test_stopping_while_the_default_model_is_trained_lets_it_save(name: str) -> 
         "    print(error, file=sys.stderr)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", front], cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", front], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True
     ) as process:
         assert process.stderr is not None
         assert process.stderr.readline() == b"training\n"

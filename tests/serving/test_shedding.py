@@ -123,6 +123,23 @@ def test_turns_keep_the_rate_unless_one_would_wait_too_long(
         last = turn
 
 
+def test_refusals_wait_for_their_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shedding, "_PROMPT", 1 / 300)
+    monkeypatch.setattr(shedding, "_LONGEST", 300.0)
+
+    async def story() -> None:
+        statuses = list[int]()
+        shed = Shed(Inside(), FakeEngine(capacity=0), frozenset({PATH}))
+        calls = [asyncio.ensure_future(call(shed, statuses)) for _ in range(3)]
+        done, waiting = await asyncio.wait(calls, timeout=0.3)
+        assert statuses == [429] and len(done) == 1
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(story())
+
+
 def test_the_first_refusals_are_prompt() -> None:
     pace = Pace(200.0, 1.0)
     assert [pace.wait(t) for t in (5.0, 5.1, 5.2)] == [0.0, 0.0, 0.0]
