@@ -378,8 +378,8 @@ TIERS: tuple[dict[str, str], ...] = (
         " parallel.group",
         "cli.chat": "answer cli.configs cli.entry cli.runtime cli.voice",
         "cli.default_model": "errors training.signals",
-        "cli.serve": "cli.configs cli.default_model cli.entry errors serving.app serving.engine"
-        " serving.http",
+        "cli.serve": "cli.configs cli.default_model cli.entry config errors serving.app"
+        " serving.engine serving.http",
         "serving.ray_app": "serving.app serving.engine serving.options",
         "serving.app": "dvs2s serving.client serving.errors serving.guard serving.metrics"
         " serving.openai_routes serving.operations serving.options serving.pages"

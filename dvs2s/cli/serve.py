@@ -5,12 +5,17 @@ import errno
 import logging
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import hydra
+from hydra.core.config_store import ConfigStore
+
 from dvs2s.cli.configs import ServeConfig
 from dvs2s.cli.default_model import DEFAULT, is_unfinished, train_default
-from dvs2s.cli.entry import run
+from dvs2s.cli.entry import as_schema, run
+from dvs2s.config import SearchConfig, TrainConfig
 from dvs2s.errors import CheckpointError, ConfigError, Dvs2sError
 
 logger = logging.getLogger("dvs2s")
@@ -25,6 +30,7 @@ def main(config: ServeConfig) -> None:
     """
     _check_installed()
     check_address(config.host, config.port)
+    check_search(config)
     check_checkpoint(config)
     _allow_connections(config.server.max_connections)
     from dvs2s.serving.http import new_loop
@@ -182,6 +188,21 @@ def check_address(host: str, port: int) -> None:
             mend = "give host=127.0.0.1, or an address of this machine (0.0.0.0 is all of them)"
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot listen on {host} port {port}: {reason}; {mend}") from error
+
+
+def check_search(config: ServeConfig) -> None:
+    """Checks ``search`` before a default model is trained, which the engine would check after.
+
+    Raises:
+        ValueError: a setting that the default model's own do not allow, by its name.
+    """
+    if DEFAULT not in (config.checkpoint, config.compare):
+        return
+    if Path(DEFAULT).exists() and not is_unfinished():
+        return
+    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
+    training = as_schema(hydra.compose("train"), TrainConfig)
+    SearchConfig(**{**asdict(training.search), **config.search.given()})
 
 
 def check_checkpoint(config: ServeConfig) -> None:

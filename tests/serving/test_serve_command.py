@@ -171,6 +171,16 @@ def test_a_wrong_start_is_explained(arguments: list[str], said: str) -> None:
     assert ended.stderr.count(said) == 1 and "Traceback" not in ended.stderr
 
 
+def test_a_wrong_search_is_told_before_the_default_model_is_trained(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "serve.py"), "port=0", "search.num_best=21"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 2 and "at most search.beam=20, got 21" in ended.stderr
+    assert not list(tmp_path.iterdir())  # neither trained nor begun
+
+
 def test_a_missing_default_model_is_trained_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
