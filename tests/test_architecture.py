@@ -144,8 +144,9 @@ TIERS: tuple[dict[str, str], ...] = (
         "serving.bias": "decoding.protocol",
         "serving.client": "serving.wire",
         "serving.process": "serving.wire",
+        "serving.ticket": "serving.client serving.wire",
         "serving.engine": "serving.client serving.fairness serving.options serving.process"
-        " serving.wire",
+        " serving.ticket serving.wire",
         "serving.errors": "serving.client",
         "serving.metrics": "serving.client",
         "serving.guard": "serving.errors serving.metrics",
@@ -321,16 +322,18 @@ TIERS: tuple[dict[str, str], ...] = (
         "table.measure": "evaluation.bleu evaluation.characters evaluation.embeddings"
         " evaluation.entropy"
         " evaluation.measures evaluation.resampling",
-        "table.trained": "build config data.corpus loading model training.checkpoint",
+        "table.held_out": "answer coverage.generic decoding.mmi errors reranking responder"
+        " table.decode table.tuning",
+        "table.trained": "build config data.corpus errors loading model training.checkpoint",
         "table.result": "evaluation.resampling table.timing table.trained",
         "table.row": "backends decoding.mmi table.result",
         "table.render": "evaluation.resampling table.result",
         "table.plots": "errors table.result",
         "table.studies": "table.result",
         "table.origin": "config",
-        "table.rows": "answer backends build config coverage.generic data.corpus decoding.mmi"
-        " errors loading reranking responder shortlists table.decode table.replies table.row"
-        " table.timing table.trained table.tuning training.checkpoint training.lock",
+        "table.rows": "backends build config coverage.generic data.corpus decoding.mmi"
+        " loading reranking responder shortlists table.decode table.held_out table.replies"
+        " table.row table.timing table.trained training.checkpoint training.files training.lock",
     },
     {  # 6: the front ends
         "dvs2s": "answer loading responder",
@@ -365,12 +368,12 @@ TIERS: tuple[dict[str, str], ...] = (
         " table.studies",
         "cli.table_yardstick": "cli.table_options data.corpus errors evaluation.vectors"
         " table.decode table.measure text.specials training.signals",
-        "cli.table_training": "cli.table_plan cli.train config data.corpus errors table.rows"
-        " training.checkpoint training.lock",
+        "cli.table_training": "cli.table_plan cli.train config data.corpus errors"
+        " training.checkpoint training.files training.lock",
         "cli.table_answers": "errors table.decode table.row table.rows training.signals",
         "cli.table": "build cli.entry cli.table_answers cli.table_options cli.table_plan"
         " cli.table_training cli.table_yardstick config data.corpus devices errors"
-        " evaluation.vectors table.* topics training.lock training.signals",
+        " evaluation.vectors table.* topics training.files training.lock training.signals",
         "cli.bench": "bench.* build cli.configs cli.entry cli.output cli.runtime config data.batch"
         " data.corpus engine.engine errors loading ops.extension responder",
         "cli.voice": "answer cli.configs decoding.mmi errors loading reranking responder",

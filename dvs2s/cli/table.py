@@ -37,7 +37,8 @@ from dvs2s.table.plots import check_matplotlib, plots
 from dvs2s.table.render import to_csv, to_markdown
 from dvs2s.table.result import Result
 from dvs2s.table.row import Effort, Row
-from dvs2s.table.rows import Workshop, write_whole
+from dvs2s.table.rows import Workshop
+from dvs2s.training.files import replace_text
 from dvs2s.training.lock import RunLock
 from dvs2s.training.signals import StopSignal
 
@@ -181,13 +182,13 @@ def write(plan: Plan, result: Result) -> None:
     """Writes all files of a result; table.json last, by which it is known to be complete."""
     drawings = plots(result)
     pictures = "\n\n".join(f"![{name}]({name})" for name in drawings)
-    write_whole(plan.results / "table.md", f"{to_markdown(result)}\n{pictures}\n")
-    write_whole(plan.results / "table.csv", to_csv(result))
+    replace_text(plan.results / "table.md", f"{to_markdown(result)}\n{pictures}\n")
+    replace_text(plan.results / "table.csv", to_csv(result))
     for name, draw in drawings.items():
         partial = plan.results / f"{name}.part"
         draw(partial)
         partial.replace(plan.results / name)
-    write_whole(plan.results / "table.json", result.to_json() + "\n")
+    replace_text(plan.results / "table.json", result.to_json() + "\n")
 
 
 def effort(config: TableConfig) -> Effort:

@@ -11,8 +11,8 @@ from dvs2s.cli.train import changed, saved_config, train_run
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
 from dvs2s.errors import CheckpointError, Interrupted, InUseError
-from dvs2s.table.rows import write_whole
 from dvs2s.training.checkpoint import read_config, resolve
+from dvs2s.training.files import replace_text
 from dvs2s.training.lock import RunLock
 
 logger = logging.getLogger("dvs2s")
@@ -56,7 +56,7 @@ def _is_trained(model: str, seed: int, config: TrainConfig, data: PreparedData) 
             logger.info("%s, seed %d", model, seed)
             outcome = train_run(config, folder)
             if outcome.reason != "interrupted":
-                write_whole(folder / _FINISHED, json.dumps(asdict(outcome)))
+                replace_text(folder / _FINISHED, json.dumps(asdict(outcome)))
                 return True
     except InUseError as error:
         logger.debug("%s", error)

@@ -6,13 +6,14 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from dvs2s.serving.client import EngineError
 from dvs2s.serving.fairness import FairQueue
 from dvs2s.serving.options import ServerOptions
 from dvs2s.serving.process import EngineProcess
+from dvs2s.serving.ticket import EngineTicket
 from dvs2s.serving.wire import LAST_KINDS, Event, Job, ModelInfo
 
 logger = logging.getLogger("dvs2s")
@@ -21,56 +22,6 @@ _WATCH = 0.5
 _LONGEST_PAUSE = 30.0
 _NOT_LOADED = "the model could not be loaded"
 NewProcess = Callable[..., EngineProcess]
-
-
-class EngineTicket:
-    """One job in the hands of ``Engine``."""
-
-    def __init__(self, job: Job, client: str, engine: "Engine", seconds: float) -> None:
-        self.job, self.client = job, client
-        self.arrived = time.monotonic()
-        self.started: float | None = None
-        self._engine, self._deadline = engine, self.arrived + seconds
-        self._events: asyncio.Queue[Event | EngineError] = asyncio.Queue()
-        self.is_over = False
-
-    def put(self, event: Event | EngineError) -> None:
-        """Passes an event on to whoever waits."""
-        if not self.is_over:
-            self.is_over = isinstance(event, EngineError) or event["kind"] in LAST_KINDS
-            self._events.put_nowait(event)
-
-    async def events(self) -> AsyncIterator[Event]:
-        """Yields the job's events, ``done`` last.
-
-        Raises:
-            EngineError: it is not going to be answered, 504 when it took too long.
-        """
-        while True:
-            left = self._deadline - time.monotonic()
-            try:
-                async with asyncio.timeout(max(0.0, left)):  # makes no task, as wait_for does
-                    event = await self._events.get()
-            except TimeoutError:
-                self.cancel()
-                raise EngineError("the time limit for one request has passed", 504, 1) from None
-            if isinstance(event, EngineError):
-                raise event
-            if event["kind"] == "error":
-                raise EngineError(str(event["reason"]), int(event["status"]))
-            if event["kind"] == "done":
-                started = self.arrived if self.started is None else self.started
-                event["seconds"] = {"queue": started - self.arrived, **event["seconds"]}
-                event["seconds"]["total"] = time.monotonic() - self.arrived
-            yield event
-            if event["kind"] == "done":
-                return
-
-    def cancel(self) -> None:
-        """Lets the job go, wherever it is."""
-        if not self.is_over:
-            self.is_over = True
-            self._engine.forget(self)
 
 
 class Engine:
@@ -148,7 +99,9 @@ class Engine:
         refusal = self.refusal(client)
         if refusal is not None:
             raise refusal
-        ticket = EngineTicket(job, client, self, self._options.request_seconds)
+        ticket = EngineTicket(
+            job, client, seconds=self._options.request_seconds, forget=self.forget
+        )
         loser = self._queue.put(client, ticket)
         if loser is not None:
             loser.put(self._full())

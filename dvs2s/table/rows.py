@@ -11,30 +11,28 @@ from typing import Any
 
 import torch
 
-from dvs2s.answer import Answer
 from dvs2s.backends import EngineChoice
 from dvs2s.build import new_shortlist
 from dvs2s.config import SHORTLISTS
-from dvs2s.coverage.generic import GenericBound, as_content, find_bound, from_content
+from dvs2s.coverage.generic import GenericBound, as_content, from_content
 from dvs2s.data.corpus import PreparedData
 from dvs2s.decoding.mmi import Weights
-from dvs2s.errors import ConfigError, DataError
 from dvs2s.loading import load
 from dvs2s.reranking import Partner
 from dvs2s.responder import Responder
 from dvs2s.shortlists import Shortlist
-from dvs2s.table.decode import Advance, Speaker, Stopped, Task, decode, rerank
+from dvs2s.table.decode import Advance, Speaker, Task, decode, rerank
+from dvs2s.table.held_out import chosen_weights, priced_bound
 from dvs2s.table.replies import ReplyFile
 from dvs2s.table.row import Effort, Row
 from dvs2s.table.timing import Times, time_rows
-from dvs2s.table.trained import Trained, cost_of_runs
-from dvs2s.table.tuning import tune
-from dvs2s.training.checkpoint import read_config, resolve
+from dvs2s.table.trained import Trained, check_same_data, cost_of_runs
+from dvs2s.training.checkpoint import resolve
+from dvs2s.training.files import replace_text
 from dvs2s.training.lock import RunLock
 
 logger = logging.getLogger("dvs2s")
 _FORMAT = 1
-_GENERIC = 20  # replies that a bound counts as generic, as dvs2s.cli.generic does
 
 
 class Workshop:
@@ -130,7 +128,7 @@ class Workshop:
                 task.messages(), task.references(), decoded, strict=True
             )
         ]
-        write_whole(path, "".join(f"{line}\n" for line in lines))
+        replace_text(path, "".join(f"{line}\n" for line in lines))
         return path
 
     def speaker(self, row: Row, seed: int, *, engine: EngineChoice = "auto") -> Speaker:
@@ -170,7 +168,7 @@ class Workshop:
                 rounds=effort.timing_rounds,
                 advance=advance,
             )
-        write_whole(path, json.dumps({name: asdict(value) for name, value in times.items()}))
+        replace_text(path, json.dumps({name: asdict(value) for name, value in times.items()}))
         return times
 
     def trained(self) -> dict[str, Trained]:
@@ -224,76 +222,24 @@ class Workshop:
 
     def _weights(self, row: Row, seed: int, plain: Speaker, partner: Partner) -> Weights:
         path = self._work / f"weights-{self.key(row, seed)}.json"
-        if path.exists():
-            return Weights(**json.loads(path.read_bytes()))
-        task = self._held_out()
-        messages, answers = task.messages(), self._answers(task, plain)
-        candidates = partner.candidates(messages, answers)
-        weights = tune(partner.kind, answers, candidates, task.references())
-        logger.info("%s: λ = %g, γ = %g", row.name, weights.partner, weights.length)
-        write_whole(path, json.dumps(asdict(weights)))
-        return weights
+        if not path.exists():
+            weights = chosen_weights(self._held_out(), plain, partner, stop=self._stop)
+            logger.info("%s: λ = %g, γ = %g", row.name, weights.partner, weights.length)
+            replace_text(path, json.dumps(asdict(weights)))
+        return Weights(**json.loads(path.read_bytes()))
 
     def _generic(self, row: Row, seed: int, responder: Responder) -> GenericBound:
-        """Returns the prices of generic replies, from held-out messages searched as the row does.
-
-        Raises:
-            ConfigError: no price keeps the row's share.
-            Stopped: the messages were being answered.
-        """
         path = self._work / f"generic-{self.key(row, seed)}.json"
-        if path.exists():
-            return from_content(json.loads(path.read_bytes()))
-        share = row.search["generic_share"]
-        own = {**row.search, "generic_share": 1.0, "num_best": row.search["beam"]}
-        search = responder.search_config(**own)
-        answers = self._answers(self._held_out(), Speaker(responder, search))
-        bound = find_bound(answers, asdict(search), [share], _GENERIC)
-        if bound.prices[share] is None:
-            raise ConfigError(
-                f"table.rows.{row.name}.search.generic_share={share:g} cannot be kept by prices "
-                f"from {bound.messages} messages: raise table.tune_messages, the share, or the beam"
+        if not path.exists():
+            bound = priced_bound(
+                self._held_out(), responder, row.search, row=row.name, stop=self._stop
             )
-        logger.info("%s: generic replies cost %g nats", row.name, bound.prices[share])
-        write_whole(path, json.dumps(as_content(bound)))
-        return bound
+            replace_text(path, json.dumps(as_content(bound)))
+        return from_content(json.loads(path.read_bytes()))
 
     def _held_out(self) -> Task:
         split = "valid" if "valid" in self._data.splits else "train"
         return Task(self._data, split, self._effort.tune_messages, self._effort.batch_size)
-
-    def _answers(self, task: Task, speaker: Speaker) -> list[Answer]:
-        messages, answers = task.messages(), list[Answer]()
-        for first in range(0, len(messages), task.batch_size):
-            if self._stop():
-                raise Stopped
-            some = messages[first : first + task.batch_size]
-            answers += speaker.answers(some, range(first, first + len(some)))
-        return answers
-
-
-def check_same_data(name: str, run: Path, data: PreparedData) -> None:
-    """Checks that a run was trained on these data and this vocabulary.
-
-    Raises:
-        DataError: it was not: numbers of different corpora do not belong in one table.
-    """
-    folder = resolve(run, "best")
-    made = read_config(folder)["fingerprints"]
-    for what, here in (("data", data.fingerprint), ("vocabulary", data.vocabulary.fingerprint)):
-        if made.get(what) != here:
-            raise DataError(
-                f"row {name!r} was trained with another {what} than this table's ({run}): rows of "
-                f"different {what} are not comparable; train it anew or leave it out"
-            )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a text file that is there whole or not at all; its folder is made."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 @contextmanager

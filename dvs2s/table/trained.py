@@ -1,4 +1,4 @@
-"""What a row's model cost: parameters, updates and seconds of training."""
+"""A row's runs: whether they are of the table's data, and what they cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,10 @@ import torch
 from dvs2s.build import model_sizes
 from dvs2s.config import PLAIN
 from dvs2s.data.corpus import PreparedData
+from dvs2s.errors import DataError
 from dvs2s.loading import read_train_config
 from dvs2s.model import Dvs2sModel
-from dvs2s.training.checkpoint import read_state, resolve
+from dvs2s.training.checkpoint import read_config, read_state, resolve
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,22 @@ class Trained:
             self.updates + other.updates,
             self.seconds + other.seconds,
         )
+
+
+def check_same_data(name: str, run: Path, data: PreparedData) -> None:
+    """Checks that a run was trained on these data and this vocabulary.
+
+    Raises:
+        DataError: it was not: numbers of different corpora do not belong in one table.
+    """
+    folder = resolve(run, "best")
+    made = read_config(folder)["fingerprints"]
+    for what, here in (("data", data.fingerprint), ("vocabulary", data.vocabulary.fingerprint)):
+        if made.get(what) != here:
+            raise DataError(
+                f"row {name!r} was trained with another {what} than this table's ({run}): rows of "
+                f"different {what} are not comparable; train it anew or leave it out"
+            )
 
 
 def cost_of_runs(runs: Sequence[Path], data: PreparedData) -> Trained:

@@ -61,6 +61,16 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Puts a UTF-8 text at ``path`` in one step, and makes its folder.
+
+    Raises:
+        OSError: it cannot be written; the old file is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, text.encode())
+
+
 def sync_folder(folder: Path) -> None:
     """Waits until the disk has the folder's list of names."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -18,7 +18,7 @@ from dvs2s.errors import DataError
 from dvs2s.loading import load
 from dvs2s.scoring import grouped
 from dvs2s.table.decode import Speaker
-from dvs2s.table.rows import check_same_data
+from dvs2s.table.trained import check_same_data
 from dvs2s.training.lock import RunLock
 
 pytest.importorskip("gensim")

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from dvs2s.serving.client import EngineError
-from dvs2s.serving.engine import Engine, EngineTicket
+from dvs2s.serving.engine import Engine
 from dvs2s.serving.options import ServerOptions
 from dvs2s.serving.process import EngineProcess
+from dvs2s.serving.ticket import EngineTicket
 from dvs2s.serving.wire import Event, Job, ModelInfo
 
 
