@@ -61,14 +61,19 @@ class Selector:
         )
         if search.coverage_by == "size":
             size = max(level.size, self.vocabulary.num_fixed)
-            return replace(search, vocabulary="size", size=size)
+            # the sizes were found by β alone
+            return replace(search, vocabulary="size", size=size, alpha=0.0)
         if level.threshold is None:
             return replace(search, vocabulary="full")
         return replace(search, vocabulary="threshold", threshold=level.threshold)
 
     def penalty(self, search: SearchConfig) -> Tensor | None:
-        """Returns (C,) float that the selection exponent takes from the ranks; None for none."""
-        return search.alpha * self._log_frequency if search.alpha else None
+        """Returns (C,) float that the selection exponent takes from the ranks; None for none.
+
+        A threshold asks for β itself, and a shortlist for its own order.
+        """
+        is_ranked = search.vocabulary == "size" and search.alpha
+        return search.alpha * self._log_frequency if is_ranked else None
 
     def __call__(
         self,

@@ -30,7 +30,7 @@ class SearchConfig:
     vocabulary: str = "size"
     size: int = 1000
     threshold: float = 0.01
-    alpha: float = 0.0
+    alpha: float = 0.5
     message_words: bool = True
     coverage_alpha: float = 0.05
     coverage_of: str = "all"
@@ -51,11 +51,6 @@ class SearchConfig:
             raise ConfigError(f"search.threshold must lie between 0 and 1, got {self.threshold:g}")
         if not 0 <= self.alpha < float("inf"):
             raise ConfigError(f"search.alpha must be 0 or more, got {self.alpha:g}")
-        if self.alpha and self.vocabulary != "size":
-            raise ConfigError(
-                f"search.alpha={self.alpha:g} ranks words for search.vocabulary=size only, "
-                f"got {self.vocabulary}: set search.alpha=0"
-            )
         if not 0 < self.generic_share <= 1:
             raise ConfigError(
                 f"search.generic_share must lie above 0 and be 1 at most (1 is off), got "

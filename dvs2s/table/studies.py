@@ -80,7 +80,7 @@ def _sizes(size: int) -> list[Variant]:
             f"{series} {size}",
             Point(series, size),
             *model,
-            {"vocabulary": vocabulary, "size": size},
+            {"vocabulary": vocabulary, "size": size, "alpha": 0.0},
         )
         for series, model, vocabulary in kinds
     ]

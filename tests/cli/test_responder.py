@@ -1,12 +1,14 @@
 """Answers: whose business they are, what is never said, and what the vocabulary view shows."""
 
 import copy
+import math
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from dvs2s.answer import AdmittedWord
 from dvs2s.config import SearchConfig
 from dvs2s.decoding.options import SearchOptions
 from dvs2s.errors import ConfigError
@@ -139,7 +141,7 @@ def test_allowed_words_come_into_the_vocabulary(bot: Responder) -> None:
 def test_the_vocabulary_view(bot: Responder) -> None:
     vocabulary = bot.vocabulary
     size = vocabulary.num_fixed + 7
-    view = bot.reply("hello", size=size, message_words=False).vocabulary
+    view = bot.reply("hello", size=size, alpha=0.0, message_words=False).vocabulary
     function = set(vocabulary.words[len(SPECIALS) : vocabulary.num_fixed])
     assert {word.word for word in view.function} == function
     assert {word.beta for word in view.function} == {1.0}
@@ -156,6 +158,21 @@ def test_the_vocabulary_view(bot: Responder) -> None:
     some = {"vocabulary": "threshold", "threshold": threshold, "message_words": False}
     chosen = bot.reply("hello", **some).vocabulary.content
     assert chosen == tuple(word for word in everything.content if word.beta >= threshold)
+
+
+def test_the_selection_exponent_prefers_rare_words(bot: Responder) -> None:
+    vocabulary, alpha = bot.vocabulary, 0.5
+    size = vocabulary.num_fixed + 7
+    view = bot.reply("hello", size=size, message_words=False).vocabulary
+    everything = bot.reply("hello", vocabulary="full").vocabulary
+
+    def rank(word: AdmittedWord) -> float:
+        share = vocabulary.counts[vocabulary.words.index(word.word)] / vocabulary.total_tokens
+        return math.log(word.beta) - alpha * math.log(share)
+
+    best = sorted(everything.content, key=rank, reverse=True)[:7]
+    assert {word.word for word in view.content} == {word.word for word in best}
+    assert {word.word for word in best} != {word.word for word in everything.content[:7]}
 
 
 def test_the_words_of_the_message_come_in(bot: Responder) -> None:

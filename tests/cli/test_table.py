@@ -260,7 +260,7 @@ def test_a_row_with_a_bound_prices_generic_replies_on_held_out_messages(
     ]
     (stored,) = folder.glob("generic-*.json")
     bot = load(folder / "models" / "DVS2S-0")
-    search = {"kind": "beam", "beam": 4, "num_best": 4, "vocabulary": "size"}
+    search = {"kind": "beam", "beam": 4, "num_best": 4, "vocabulary": "size", "alpha": 0.0}
     valid = prepared_data(bot.config.data, progress=False).split("valid")
     held_out = [valid.message(group[0]) for group in grouped(valid, len(valid))]
     texts = [" ".join(bot.vocabulary.decode(ids.tolist())) for ids in held_out]

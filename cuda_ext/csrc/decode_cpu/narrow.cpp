@@ -6,10 +6,12 @@
 #include <iterator>
 #include <limits>
 
+#include "log_sigmoid.h"
+
 namespace dvs2s::engine {
 namespace {
 
-float log_sigmoid(float x) { return std::min(x, 0.0f) - std::log1p(std::exp(-std::fabs(x))); }
+const LogSigmoidBounds kLogSigmoid;
 
 // The place-th largest, from 1; the order of the values is lost.
 float largest_but(std::vector<float>& values, int64_t place) {
@@ -47,7 +49,6 @@ Demand demand_of(const Request& request, const Selection& selection, int64_t fix
 void Narrower::list(
     const Sketch::Bounds& bounds, int64_t index, const Demand& demand, const Selection& selection,
     int64_t room, std::vector<int32_t>& out) {
-  low_ = nullptr;
   spread_ = bounds.spreads[static_cast<size_t>(index)];
   high_ = bounds.high.get() + index * bounds.blocks * kBlockRows;
   top_low_ = bounds.top_low.get() + index * bounds.blocks;
@@ -57,6 +58,7 @@ void Narrower::list(
       demand.taken.begin(), demand.taken.end(), demand.mentioned.begin(), demand.mentioned.end(),
       std::back_inserter(musts_));
   float limit = std::log(selection.threshold / (1.0f - selection.threshold)) - 1e-4f;
+  penalty_ = nullptr;
   if (selection.choice == Choice::kSize) {
     if (selection.penalty != nullptr) discount(bounds, selection.penalty);
     limit = limit_of(bounds, room - static_cast<int64_t>(demand.taken.size()));
@@ -66,7 +68,7 @@ void Narrower::list(
     if (top_high_[block] < limit) continue;
     const int64_t last = std::min(bounds.words, (block + 1) * kBlockRows);
     for (int64_t c = block * kBlockRows; c < last; ++c) {
-      if (high_[c] >= limit) found_.push_back(static_cast<int32_t>(c));
+      if (highest(c) >= limit) found_.push_back(static_cast<int32_t>(c));
     }
   }
   out.clear();
@@ -77,16 +79,18 @@ void Narrower::list(
 // The lower bounds of a block. Upper ones alone are kept: to write and read both takes longer.
 void Narrower::lowest(const Sketch::Bounds& bounds, int64_t block, float* out) const {
   const int64_t first = block * kBlockRows;
-  if (low_ != nullptr) {
-    const int64_t n = std::min(kBlockRows, bounds.words - first);
-    std::copy(low_ + first, low_ + first + n, out);
-    return;
-  }
   for (int64_t i = 0; i < kBlockRows; ++i) {
     const float error = spread_.error(bounds.rest[first + i], bounds.scale[first + i]);
     const float low = high_[first + i] - (error + error);
     out[i] = low == low ? low : kMinusInf;
   }
+  if (penalty_ == nullptr) return;
+  const int64_t n = std::min(kBlockRows, bounds.words - first);
+  for (int64_t i = 0; i < n; ++i) out[i] = kLogSigmoid.low(out[i]) - penalty_[first + i];
+}
+
+float Narrower::highest(int64_t word) const {
+  return penalty_ == nullptr ? high_[word] : kLogSigmoid.high(high_[word]) - penalty_[word];
 }
 
 // The room-th largest lower bound of the words that are not named. The greatest bounds of blocks
@@ -131,27 +135,18 @@ float Narrower::floor_of(int64_t blocks, int64_t enough) {
   return largest_but(ordered_, enough);
 }
 
-// Bounds of ranks, which rise with the scores, in the place of bounds of scores.
+// Bounds of the blocks' ranks in the place of bounds of their scores. Those of words are made where
+// a block is looked into: neighbours are about as frequent, so that few blocks are.
 void Narrower::discount(const Sketch::Bounds& bounds, const float* penalty) {
-  for (auto* ranks : {&ranks_low_, &ranks_high_}) ranks->resize(static_cast<size_t>(bounds.words));
-  for (auto* tops : {&tops_low_, &tops_high_}) {
-    tops->assign(static_cast<size_t>(bounds.blocks), kMinusInf);
-  }
+  penalty_ = penalty;
+  for (auto* tops : {&tops_low_, &tops_high_}) tops->resize(static_cast<size_t>(bounds.blocks));
   for (int64_t block = 0; block < bounds.blocks; ++block) {
-    float lows[kBlockRows];
-    lowest(bounds, block, lows);
-    const int64_t first = block * kBlockRows, n = std::min(kBlockRows, bounds.words - first);
-    float& top_low = tops_low_[static_cast<size_t>(block)];
-    float& top_high = tops_high_[static_cast<size_t>(block)];
-    for (int64_t i = 0; i < n; ++i) {
-      const auto at = static_cast<size_t>(first + i);
-      ranks_low_[at] = log_sigmoid(lows[i]) - penalty[at];
-      ranks_high_[at] = log_sigmoid(high_[at]) - penalty[at];
-      top_low = std::max(top_low, ranks_low_[at]);
-      top_high = std::max(top_high, ranks_high_[at]);
-    }
+    const float* from = penalty + block * kBlockRows;
+    const float* to = penalty + std::min(bounds.words, (block + 1) * kBlockRows);
+    const auto [least, most] = std::minmax_element(from, to);
+    tops_low_[static_cast<size_t>(block)] = kLogSigmoid.low(top_low_[block]) - *most;
+    tops_high_[static_cast<size_t>(block)] = kLogSigmoid.high(top_high_[block]) - *least;
   }
-  low_ = ranks_low_.data(), high_ = ranks_high_.data();
   top_low_ = tops_low_.data(), top_high_ = tops_high_.data();
 }
 

@@ -42,15 +42,16 @@ class Narrower {
 
  private:
   void lowest(const Sketch::Bounds& bounds, int64_t block, float* out) const;
+  float highest(int64_t word) const;
   float limit_of(const Sketch::Bounds& bounds, int64_t room);
   float floor_of(int64_t blocks, int64_t enough);
   void discount(const Sketch::Bounds& bounds, const float* penalty);
   void take_best(const Scored& scored, const Selection& selection, int64_t room);
 
   const float *high_ = nullptr, *top_low_ = nullptr, *top_high_ = nullptr;
-  const float* low_ = nullptr;  // where they are not made of the upper bounds
+  const float* penalty_ = nullptr;  // where words are ranked by it
   Spread spread_;
-  std::vector<float> ranks_low_, ranks_high_, tops_low_, tops_high_;
+  std::vector<float> tops_low_, tops_high_;
   std::vector<int32_t> musts_, found_;
   std::vector<float> ordered_, rank_;
   std::vector<uint8_t> chosen_;
