@@ -1,12 +1,13 @@
 """What a run measures on its validation split, and the replies that it shows."""
 
 import logging
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from dvs2s.build import loader, training_pairs
-from dvs2s.config import TrainConfig
+from dvs2s.config import SearchConfig, TrainConfig
 from dvs2s.data.batch import Batch, make_batch
 from dvs2s.data.corpus import PreparedData
 from dvs2s.decoding.search import SearchOptions, search
@@ -101,7 +102,9 @@ class Validation:
                 sums[name] = sums.get(name, 0.0) + float(value) * part.num_tokens
             tokens += batch.num_tokens
             if self._config.search.vocabulary != "full" and part.num_tokens:
-                _, vocab = self._choose(own.messages, own.message_lengths)
+                # what the word predictor learns shows in T by beta alone
+                by_beta = replace(self._config.search, alpha=0.0)
+                _, vocab = self._choose(own.messages, own.message_lengths, by_beta)
                 count_recall(recall, own, vocab)
         pooled = self._group.total(torch.tensor(list(sums.values()), dtype=torch.float64))
         recall.pool(self._group.total)
@@ -123,7 +126,7 @@ class Validation:
         places = [i * len(self._corpus) // count for i in range(count)]
         messages = [self._corpus.message(i) for i in places]
         batch = make_batch(messages, None, places).to(self._device)
-        encoded, vocab = self._choose(batch.messages, batch.message_lengths)
+        encoded, vocab = self._choose(batch.messages, batch.message_lengths, self._config.search)
         options = SearchOptions(kind="greedy", max_length=self._config.search.max_length)
         found = search(Session(self._model, encoded, vocab), options)
         vocabulary = self._data.vocabulary
@@ -142,7 +145,9 @@ class Validation:
         assert isinstance(model, Dvs2sModel)
         return model
 
-    def _choose(self, messages: Tensor, lengths: Tensor) -> tuple[Encoded, DynamicVocab]:
+    def _choose(
+        self, messages: Tensor, lengths: Tensor, chosen_by: SearchConfig
+    ) -> tuple[Encoded, DynamicVocab]:
         encoded = self._model.encode(messages, lengths)
         log_odds = self._model.predict_words(encoded)
-        return encoded, self._selector(self._config.search, log_odds, messages)
+        return encoded, self._selector(chosen_by, log_odds, messages)
