@@ -26,6 +26,7 @@ def forked(size: int, function: Callable[[Group], None]) -> None:
         if child:
             children.append(child)
             continue
+        torch.set_num_threads(1)  # OpenMP's threads are not there in a fork, and would be waited for
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
         os.environ |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
         try:
