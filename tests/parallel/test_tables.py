@@ -26,7 +26,7 @@ def forked(size: int, function: Callable[[Group], None]) -> None:
         if child:
             children.append(child)
             continue
-        torch.set_num_threads(1)  # OpenMP's threads are not there in a fork, and would be waited for
+        torch.set_num_threads(1)  # a fork has none of OpenMP's threads, and would wait for them
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
         os.environ |= {"MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
         try:
