@@ -90,19 +90,23 @@ def test_what_is_at_work_is_finished_on_sigterm_and_a_kill_leaves_no_orphan(
     def ask() -> None:
         try:
             statuses.append(httpx.post(address + "/v1/reply", json=work, timeout=60).status_code)
-        except httpx.ConnectError:  # on a busy machine a thread may begin after the signal
-            statuses.append(503)
+        except (httpx.ConnectError, httpx.RemoteProtocolError):
+            statuses.append(503)  # on a busy machine a request may arrive after the signal
 
     asking = [threading.Thread(target=ask) for _ in range(20)]
     for thread in asking:
         thread.start()
     end = time.monotonic() + 60
-    while "dvs2s_running 0.0" in httpx.get(address + "/metrics").text and not statuses:
+    running = 0.0
+    while not running and not statuses:
         assert time.monotonic() < end
+        shown = re.search(r"^dvs2s_running (\S+)$", httpx.get(address + "/metrics").text, re.M)
+        assert shown is not None
+        running = float(shown[1])
     served.process.send_signal(signal.SIGTERM)
     for thread in asking:
         thread.join()
-    assert set(statuses) <= {200, 503} and 200 in statuses
+    assert set(statuses) <= {200, 503} and statuses.count(200) >= max(running, 1)
     assert served.process.wait(60) == 0 and gone(family)
 
     killed = Served(f"checkpoint={tiny_run}")
