@@ -3,7 +3,7 @@
 import difflib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -98,6 +98,20 @@ def _sweep(config_name: str, task: Callable[[DictConfig], Any]) -> int:
         return run_sweep(config_name, sys.argv[1:], config_folder(), launch)
     except (Dvs2sError, ValueError) as error:
         fail(error)
+
+
+def composed_as(config_name: str, schema: type[Schema], overrides: Sequence[str] = ()) -> Schema:
+    """Returns what another command would read, from within a running one.
+
+    Args:
+        config_name: as of ``run``, like ``schema``.
+        overrides: as on its command line.
+
+    Raises:
+        ConfigError: a value out of range or a missing one.
+    """
+    ConfigStore.instance().store(name=f"{config_name}_schema", node=schema)
+    return as_schema(hydra.compose(config_name, overrides=list(overrides)), schema)
 
 
 def as_schema(composed: DictConfig, schema: type[Schema]) -> Schema:

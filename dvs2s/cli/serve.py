@@ -9,12 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
-
 from dvs2s.cli.configs import ServeConfig
 from dvs2s.cli.default_model import DEFAULT, is_unfinished, train_default
-from dvs2s.cli.entry import as_schema, run
+from dvs2s.cli.entry import composed_as, run
 from dvs2s.config import SearchConfig, TrainConfig
 from dvs2s.errors import CheckpointError, ConfigError, Dvs2sError
 
@@ -194,14 +191,13 @@ def check_search(config: ServeConfig) -> None:
     """Checks ``search`` before a default model is trained, which the engine would check after.
 
     Raises:
-        ValueError: a setting that the default model's own do not allow, by its name.
+        ConfigError: a setting that the default model's own do not allow, by its name.
     """
     if DEFAULT not in (config.checkpoint, config.compare):
         return
     if Path(DEFAULT).exists() and not is_unfinished():
         return
-    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
-    training = as_schema(hydra.compose("train"), TrainConfig)
+    training = composed_as("train", TrainConfig)
     SearchConfig(**{**asdict(training.search), **config.search.given()})
 
 

@@ -5,11 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 
-from dvs2s.cli.entry import as_schema
+from dvs2s.cli.entry import composed_as
 from dvs2s.cli.table_options import TableConfig, TableOptions
 from dvs2s.config import TrainConfig
 from dvs2s.data.corpus import PreparedData
@@ -139,10 +137,9 @@ def _trainings(
 
 def _compose(overrides: Sequence[str], run: str, seed: int) -> TrainConfig:
     """Returns what ``dvs2s.cli.train`` would read with the table's options and a model's on top."""
-    ConfigStore.instance().store(name="train_schema", node=TrainConfig)
     given = [o for o in HydraConfig.get().overrides.task if not o.lstrip("+~").startswith("table.")]
     own = [f"trainer.run='{run}'", f"trainer.seed={seed}"]
-    return as_schema(hydra.compose("train", overrides=[*given, *overrides, *own]), TrainConfig)
+    return composed_as("train", TrainConfig, [*given, *overrides, *own])
 
 
 def _search(training: TrainConfig, own: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from dvs2s.config import SearchConfig
 from dvs2s.decoding.options import SearchOptions
 from dvs2s.errors import ConfigError
 from dvs2s.responder import Responder
+from dvs2s.selection import Selector
 from dvs2s.text.specials import SEP, SPECIALS, UNK
 
 MESSAGES = [
@@ -173,6 +175,24 @@ def test_the_selection_exponent_prefers_rare_words(bot: Responder) -> None:
     best = sorted(everything.content, key=rank, reverse=True)[:7]
     assert {word.word for word in view.content} == {word.word for word in best}
     assert {word.word for word in best} != {word.word for word in everything.content[:7]}
+
+
+@pytest.mark.parametrize("vocabulary", ["frequency", "lexical", "threshold", "conformal"])
+def test_the_selection_exponent_is_for_size_alone(vocabulary: str, bot: Responder) -> None:
+    words = bot.vocabulary
+    level = SimpleNamespace(size=words.num_fixed + 9, threshold=0.5)
+    calibration: Any = SimpleNamespace(level=lambda *asked, **more: level)
+    selector = Selector(words, torch.device("cpu"), calibration)
+    odds = torch.randn(1, len(words) - words.num_fixed)
+    chosen = [
+        selector(
+            SearchConfig(vocabulary=vocabulary, size=level.size, alpha=alpha, coverage_by="size"),
+            odds,
+            torch.zeros(1, 1, dtype=torch.int64),
+        ).row(0)
+        for alpha in (0.0, 5.0)
+    ]
+    assert chosen[0] == chosen[1]
 
 
 def test_the_words_of_the_message_come_in(bot: Responder) -> None:

@@ -55,6 +55,7 @@ def test_studies_vary_one_thing():
     sizes = variants("size", [300, 500])
     assert {row.point.series for row in sizes} == {"frequency", "lexical", "S-DVS2S", "DVS2S"}
     assert {(row.search["size"], row.point.x) for row in sizes} == {(300, 300), (500, 500)}
+    assert {row.search["alpha"] for row in sizes} == {0.0}
     shared = {row.model: row.overrides for row in [*sizes, *variants("alpha", [0.5])]}
     assert shared["DVS2S"] == ("objective=dvs2s",)  # one training serves both studies
     prices = variants("price", [0.003])
