@@ -1,15 +1,19 @@
 """Answers: whose business they are, what is never said, and what the vocabulary view shows."""
 
 import copy
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from conftest import Compose
 
 from dvs2s.answer import AdmittedWord
+from dvs2s.cli import train
 from dvs2s.config import SearchConfig
 from dvs2s.decoding.options import SearchOptions
 from dvs2s.errors import ConfigError
@@ -230,3 +234,14 @@ def test_settings_that_cannot_be(bot: Responder) -> None:
         fewer = {name: getattr(bot.vocabulary, name)[:-1] for name in ("words", "counts")}
         smaller = replace(bot.vocabulary, **fewer)
         Responder(bot.model, smaller, bot.config)
+
+
+def test_validation_counts_recall_as_beta_ranks(
+    compose: Compose, tiny: tuple[str, ...], run_dir: Path, tmp_path: Path
+) -> None:
+    train.main(compose("train", *tiny, f"trainer.run={tmp_path}", "search.alpha=5"))
+    recalls = []
+    for run in (run_dir, tmp_path):
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        recalls.append([line["valid/recall/tokens"] for line in lines if "valid/loss" in line])
+    assert recalls[0] and recalls[0] == recalls[1]
